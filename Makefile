@@ -1,0 +1,43 @@
+# Everything a newcomer needs is `make demo` and `make test`; both set up .venv on their first run.
+PYTHON ?= python3
+BIN := .venv/bin
+# torch's own index would be asked for builds with CUDA otherwise; the constraint names the build that CI uses
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint samples bench docs clean
+
+demo: .venv/installed
+	$(BIN)/energydiag demo || test $$? -eq 1
+
+test: .venv/installed-dev lint
+	$(BIN)/pytest
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+samples: .venv/installed-samples
+	$(BIN)/python sample_checkpoints/make_samples.py
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/energies.py
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP_INSTALL) --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PIP_INSTALL) --editable '.[dev]'
+	touch $@
+
+.venv/installed-samples: .venv/installed
+	$(PIP_INSTALL) --editable '.[samples]'
+	touch $@
+
+clean:
+	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,37 @@
+"""The health check for energy models: what a trained energy head E(h, a) suffers from, and what to change.
+
+Everything here is loaded at its first use; importing the package loads neither torch nor anything else that is heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from energydiag.batches import load_batch
+    from energydiag.energies import pairwise_energies
+    from energydiag.pipeline import inspect, load_checkpoint
+    from energydiag.results import Diagnosis
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Diagnosis": "energydiag.results",
+    "inspect": "energydiag.pipeline",
+    "load_batch": "energydiag.batches",
+    "load_checkpoint": "energydiag.pipeline",
+    "pairwise_energies": "energydiag.energies",
+}
+
+__all__ = ["Diagnosis", "__version__", "inspect", "load_batch", "load_checkpoint", "pairwise_energies"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'energydiag' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,74 @@
+"""The program: its commands, and what becomes of an error."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from energydiag import __version__
+from energydiag.cli import demo, inspect_checkpoint, report, rules
+from energydiag.cli.config import read_defaults
+from energydiag.errors import EnergydiagError
+
+app = typer.Typer(
+    name="energydiag",
+    help="The health check for energy models: what a trained energy head E(h, a) suffers from, and what to change.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+inspect_app = typer.Typer(help="Measure, diagnose, explain.", no_args_is_help=True)
+app.add_typer(inspect_app, name="inspect")
+
+inspect_app.command("checkpoint")(inspect_checkpoint.inspect_checkpoint)
+app.command("report")(report.report)
+app.command("rules")(rules.rules)
+app.command("demo")(demo.demo)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"energydiag {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="TOML file with defaults for options; without it, [tool.energydiag] of ./pyproject.toml."),
+    ] = None,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop."),
+    ] = False,
+) -> None:
+    """The health check for energy models."""
+    del version
+    context.default_map = _for_every_command(context.command, read_defaults(config))
+
+
+def _for_every_command(command: Any, defaults: dict[str, Any]) -> dict[str, Any]:
+    """The same defaults for every command that has such an option, in the nested form that click takes."""
+    if hasattr(command, "commands"):
+        return {name: _for_every_command(inner, defaults) for name, inner in command.commands.items()}
+    return {p.name: defaults[p.name] for p in command.params if p.name in defaults}
+
+
+def main() -> None:
+    """Runs the program; a user's mistake is one line and exit code 2, never a traceback."""
+    try:
+        app()
+    except EnergydiagError as error:
+        typer.echo(f"energydiag: {error.message}\n  next: {error.next_step}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("energydiag: interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)

@@ -1,0 +1,57 @@
+"""Options that mean the same wherever they stand."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Batch = Annotated[Path, typer.Option("--batch", help="Batch dump: .safetensors, .pt or .npz.", show_default=False)]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="How to rebuild the model: a built-in architecture's name, package.module:factory or "
+        "path/file.py:factory. A factory is your code, and it runs.",
+    ),
+]
+ModelArg = Annotated[list[str] | None, typer.Option("--model-arg", help="KEY=VALUE for the factory; repeatable.")]
+Head = Annotated[
+    str | None,
+    typer.Option(help="Variant of the head: original, rescaled, rescaled-per-step, softplus or linear."),
+]
+Nhead = Annotated[int | None, typer.Option("--nhead", help="Number of attention heads.")]
+Sign = Annotated[str | None, typer.Option(help="energy (low = good) or score (high = good).")]
+Tau = Annotated[
+    float | None,
+    typer.Option(min=1e-6, help="Temperature of training. [default: the checkpoint's, else 0.5]"),
+]
+Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, …")]
+Dtype = Annotated[str | None, typer.Option(help="Type to compute in. [default: the checkpoint's]")]
+Seed = Annotated[int, typer.Option(min=0, help="Of swap sets, noise and resampling.")]
+Limit = Annotated[int | None, typer.Option(min=2, help="Use at most so many samples, spread over the episodes.")]
+SwapSize = Annotated[int, typer.Option(min=2, help="Contexts in a swap set.")]
+Select = Annotated[
+    list[str] | None, typer.Option(help="Ask only these rules: codes, or beginnings like ED1; repeatable.")
+]
+Ignore = Annotated[list[str] | None, typer.Option(help="Do not ask these rules; repeatable.")]
+Formats = Annotated[
+    list[str] | None,
+    typer.Option("--format", help="text or json; as FORMAT=PATH it goes to a file. Repeatable. [default: text]"),
+]
+Output = Annotated[Path | None, typer.Option(help="File for the one format without a path of its own; - is stdout.")]
+Plots = Annotated[Path | None, typer.Option(help="Folder for figures (PNG and SVG).")]
+Details = Annotated[bool, typer.Option("--details", help="List every measurement.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+
+
+class FailOn(str, Enum):
+    """From which severity on the exit code is 1."""
+
+    never = "never"
+    warning = "warning"
+    critical = "critical"
+
+
+FailOnOption = Annotated[FailOn, typer.Option("--fail-on", help="Exit with 1 at findings of this severity or worse.")]

@@ -1,0 +1,108 @@
+"""Where results go: formats to stdout or files, figures to a folder, progress to stderr."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from energydiag.errors import UsageError
+from energydiag.results import Diagnosis
+
+_NARROW = 80
+
+
+@dataclass(frozen=True)
+class Destination:
+    """A format and where it goes (None: stdout)."""
+
+    format: str
+    path: Path | None
+
+
+def destinations(formats: Sequence[str] | None, output: Path | None) -> tuple[Destination, ...]:
+    """What ``--format`` and ``--output`` ask for.
+
+    Raises:
+        UsageError: An unknown format, or two results for one place.
+    """
+    from energydiag.reports import reports
+
+    found = []
+    for text in formats or ["text"]:
+        name, _, path = text.partition("=")
+        if name not in reports():
+            raise UsageError(f"No format is called {name!r}.", f"use one of: {', '.join(sorted(reports()))}.")
+        found.append(Destination(name, Path(path) if path else output))
+    places = [str(d.path or "-") for d in found]
+    if len(set(places)) < len(places):
+        raise UsageError("Two formats would go to the same place.", "give each its own file: --format json=PATH.")
+    return tuple(Destination(d.format, None if str(d.path) == "-" else d.path) for d in found)
+
+
+def write(diagnosis: Diagnosis, to: Sequence[Destination], *, details: bool, next_command: str | None) -> None:
+    """Writes the result in every format.
+
+    Raises:
+        UsageError: A file cannot be written.
+    """
+    from energydiag.atomic import write_text
+    from energydiag.reports import reports
+    from energydiag.reports.report import Look
+
+    for destination in to:
+        terminal = destination.path is None and sys.stdout.isatty()
+        look = Look(
+            width=shutil.get_terminal_size((_NARROW, 24)).columns if terminal else _NARROW,
+            colour=terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb",
+            details=details,
+            next_command=next_command,
+        )
+        text = reports()[destination.format].render(diagnosis, look)
+        if destination.path is None:
+            typer.echo(text, nl=False)
+        else:
+            write_text(destination.path, text)
+
+
+def write_figures(diagnosis: Diagnosis, folder: Path | None) -> Path | None:
+    """Draws the figures, if a folder is given; the overview's path.
+
+    Raises:
+        UsageError: The folder cannot be written to.
+    """
+    if folder is None:
+        return None
+    from energydiag.figures import save_figures
+
+    written = save_figures(diagnosis, folder)
+    return written[0] if written else None
+
+
+@contextmanager
+def progress_bar(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """Tells on stderr what is being done; nothing where stderr is no terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _step: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("loading", total=None)
+        yield lambda step: progress.update(task, description=f"measuring {step}")
+
+
+def exit_code(diagnosis: Diagnosis, fail_on: str) -> int:
+    """0, or 1 where the verdict is at or above ``fail_on``."""
+    order = ("healthy", "warning", "critical")
+    if fail_on == "never":
+        return 0
+    return int(order.index(diagnosis.verdict) >= order.index(fail_on))

@@ -1,0 +1,69 @@
+"""How much is done at once: the first piece is watched, and its peak decides the size of the others.
+
+Nothing has to be known of the model for that, and no work is done twice.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+Piece = TypeVar("Piece")
+
+DEFAULT_BUDGET = 1 << 30
+"""Bytes of intermediate results, 1 GiB: what a small machine can spare beside a model and its batch (a guess)."""
+
+
+class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of tensors that are alive at the same time among those made while it is active."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = 0
+        self._alive = 0
+        self._sizes: dict[int, int] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        answer = func(*args, **(kwargs or {}))
+        for leaf in tree_iter(answer):
+            if isinstance(leaf, Tensor):
+                self._count(leaf.untyped_storage())
+        return answer
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key in self._sizes:
+            return
+        self._sizes[key] = storage.nbytes()
+        self._alive += storage.nbytes()
+        self.peak = max(self.peak, self._alive)
+        weakref.finalize(storage, self._forget, key)
+
+    def _forget(self, key: int) -> None:
+        self._alive -= self._sizes.pop(key, 0)
+
+
+def run_in_pieces(run: Callable[[slice], Piece], total: int, budget: int, first: int = 1) -> Iterator[Piece]:
+    """Answers of ``run`` for consecutive slices that cover ``range(total)``.
+
+    Args:
+        run: Does one slice; its memory is taken to grow in proportion to the slice's length.
+        total: How many there are.
+        budget: Bytes that a slice may take at its peak.
+        first: Length of the first slice, the one that is watched.
+    """
+    first = min(first, total)
+    with PeakBytes() as watch:
+        piece = run(slice(0, first))
+    yield piece
+    size = max(1, int(first * budget / max(watch.peak, 1)))
+    for start in range(first, total, size):
+        yield run(slice(start, min(start + size, total)))

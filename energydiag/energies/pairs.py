@@ -1,0 +1,173 @@
+"""A function of one context and one action, for every pair of many contexts and many actions.
+
+`torch.func.vmap` stands twice around the function: over actions inside, over contexts outside. What depends on the
+context alone is then computed once per context, what depends on the action alone once per action, and only what
+depends on both is computed per pair. The plain way, expanding everything to B·N rows, repeats the context's work N
+times, and that is most of the work.
+
+Shapes: B contexts, N candidates, S tokens, D context width, H steps, A action dimensions.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from energydiag.energies.memory import DEFAULT_BUDGET, run_in_pieces
+
+Answers = tuple[Tensor, ...]
+RowFunction = Callable[[Tensor, Tensor, Tensor | None], Answers]
+"""``(hidden [n, S, D], actions [n, H, A], pad_mask [n, S] or None) -> tensors [n, …]``, no row touching another."""
+
+Method = Literal["vmap", "rows"]
+
+CANDIDATE_BLOCK = 256
+"""Candidates of one context that are computed at once; more are done in several passes over the context."""
+
+
+@dataclass(frozen=True)
+class PairTable:
+    """Answers for all pairs.
+
+    Attributes:
+        values: One tensor ``[B, N, …]`` for each of the function's answers.
+        method: ``"vmap"``, or ``"rows"`` where the model cannot be batched that way.
+        reason: Why it went row by row, else None.
+    """
+
+    values: Answers
+    method: Method
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Which contexts meet which candidates.
+
+    Attributes:
+        hidden: ``[B, S, D]`` or ``[B, D]``, in any type and on any device.
+        actions: ``[N, H, A]`` if ``shared``, else ``[B, N, H, A]`` (the H may be missing in both).
+        pad_mask: ``[B, S]``, True where a context token is hidden, or None.
+        shared: Whether all contexts meet the same candidates.
+    """
+
+    hidden: Tensor
+    actions: Tensor
+    pad_mask: Tensor | None
+    shared: bool
+
+    @property
+    def contexts(self) -> int:
+        """B."""
+        return self.hidden.shape[0]
+
+    @property
+    def candidates(self) -> int:
+        """N."""
+        return self.actions.shape[0 if self.shared else 1]
+
+    def rows(self, part: slice) -> Pairs:
+        """The same candidates for some of the contexts."""
+        return Pairs(
+            self.hidden[part],
+            self.actions if self.shared else self.actions[part],
+            None if self.pad_mask is None else self.pad_mask[part],
+            self.shared,
+        )
+
+    def columns(self, part: slice) -> Pairs:
+        """Some of the candidates for the same contexts."""
+        actions = self.actions[part] if self.shared else self.actions[:, part]
+        return Pairs(self.hidden, actions, self.pad_mask, self.shared)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Pairs:
+        """The same pairs where, and in the type in which, a model wants them."""
+        mask = None if self.pad_mask is None else self.pad_mask.to(device)
+        return Pairs(self.hidden.to(device, dtype), self.actions.to(device, dtype), mask, self.shared)
+
+
+def map_pairs(
+    function: RowFunction,
+    pairs: Pairs,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    memory_budget: int = DEFAULT_BUDGET,
+    method: Method = "vmap",
+) -> PairTable:
+    """Applies ``function`` to every pair; equal to the expanded computation up to rounding.
+
+    Args:
+        function: What to compute for rows that do not touch each other.
+        pairs: Contexts and candidates.
+        device: Where to compute; inputs are moved there piece by piece.
+        dtype: Type to compute in; inputs are converted piece by piece.
+        memory_budget: Bytes that intermediate results may take at once.
+        method: ``"rows"`` to go row by row from the start.
+    """
+    reason = "asked for"
+    if method == "vmap":
+        try:
+            return PairTable(_by_vmap(function, pairs, device, dtype, memory_budget), "vmap")
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError, NotImplementedError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return PairTable(_by_rows(function, pairs, device, dtype, memory_budget), "rows", reason)
+
+
+def _by_vmap(
+    function: RowFunction, pairs: Pairs, device: torch.device, dtype: torch.dtype, memory_budget: int
+) -> Answers:
+    def one_pair(hidden_SD: Tensor, action_HA: Tensor, mask_S: Tensor | None) -> Answers:
+        mask = None if mask_S is None else mask_S[None]
+        return tuple(value[0] for value in function(hidden_SD[None], action_HA[None], mask))
+
+    over_actions = torch.func.vmap(one_pair, in_dims=(None, 0, None), randomness="different")
+    in_dims = (0, None if pairs.shared else 0, None if pairs.pad_mask is None else 0)
+    over_both = torch.func.vmap(over_actions, in_dims=in_dims, randomness="different")
+
+    def run(part: slice) -> Answers:
+        chunk = pairs.rows(part).to(device, dtype)
+        blocks = (
+            over_both(block.hidden, block.actions, block.pad_mask)
+            for block in (
+                chunk.columns(slice(start, start + CANDIDATE_BLOCK))
+                for start in range(0, pairs.candidates, CANDIDATE_BLOCK)
+            )
+        )
+        return _join(blocks, dim=1)
+
+    with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
+        # vmap announces every operation that it has to loop over: slower, but right
+        warnings.filterwarnings("ignore", message="There is a performance drop")
+        return _join(run_in_pieces(run, pairs.contexts, memory_budget), dim=0)
+
+
+def _by_rows(
+    function: RowFunction, pairs: Pairs, device: torch.device, dtype: torch.dtype, memory_budget: int
+) -> Answers:
+    def of_context(index: int) -> Answers:
+        chunk = pairs.rows(slice(index, index + 1)).to(device, dtype)
+
+        def run(part: slice) -> Answers:
+            block = chunk.columns(part)
+            count = block.candidates
+            actions = block.actions if block.shared else block.actions[0]
+            mask = None if block.pad_mask is None else block.pad_mask.expand(count, -1)
+            return function(block.hidden.expand(count, *block.hidden.shape[1:]), actions, mask)
+
+        return tuple(value[None] for value in _join(run_in_pieces(run, pairs.candidates, memory_budget), dim=0))
+
+    return _join((of_context(index) for index in range(pairs.contexts)), dim=0)
+
+
+def _join(parts: Iterable[Answers], dim: int) -> Answers:
+    columns = list(zip(*parts, strict=True))
+    return tuple(column[0] if len(column) == 1 else torch.cat(column, dim=dim) for column in columns)

@@ -1,0 +1,35 @@
+"""safetensors: a JSON header and raw bytes; nothing in it can run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from energydiag.errors import UnreadableFile, first_line
+from energydiag.files.tensor_file import Reader, TensorFile
+
+_HEADER_LIMIT = 100 << 20
+"""Largest header that the safetensors library itself accepts, 100 MiB."""
+
+
+def _recognises(head: bytes, path: Path) -> bool:
+    if len(head) < 9 or head[8:9] != b"{":
+        return path.suffix == ".safetensors"
+    return int.from_bytes(head[:8], "little") <= _HEADER_LIMIT
+
+
+def _read(path: Path) -> TensorFile:
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="pt") as stream:
+            contents = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (not a dict)
+            metadata = dict(stream.metadata() or {})
+    except Exception as error:  # a damaged or hostile file can provoke any
+        raise UnreadableFile(
+            f"{path} is not a whole safetensors file: {first_line(error)}.",
+            "copy or save it again; compare its size with the original's.",
+        ) from error
+    return TensorFile(path, "safetensors", contents, metadata)
+
+
+READER = Reader("safetensors", _recognises, _read)

@@ -1,0 +1,1 @@
+"""How an energy function is built, called and read."""

@@ -1,0 +1,70 @@
+"""An energy function as every later stage sees it: a module in eval mode with one sign and one signature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from energydiag.errors import ModelFailed
+
+Sign = Literal["energy", "score"]
+
+
+@dataclass(frozen=True)
+class EnergyFunction:
+    """``E(h, a, pad_mask) -> [B]`` where low energy means that the action fits the context.
+
+    Attributes:
+        module: The network; measured as it is in ``eval()`` mode.
+        architecture: Name of the built-in architecture, or the user's factory.
+        settings: What it was rebuilt with (head, nhead, tau, …), as text.
+        sign: ``"score"`` when the module answers with −E.
+        widths: ``(D, A)`` that the weights were made for, where known.
+    """
+
+    module: nn.Module
+    architecture: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    sign: Sign = "energy"
+    widths: tuple[int, int] | None = None
+
+    def __call__(self, hidden_BSD: Tensor, actions_BHA: Tensor, pad_mask_BS: Tensor | None) -> Tensor:
+        """Energies ``[B]`` of one action per context.
+
+        Raises:
+            ModelFailed: The module's answer is not one number per sample.
+        """
+        answer = self.module(hidden_BSD, actions_BHA, pad_mask_BS)
+        samples = hidden_BSD.shape[0]
+        if not isinstance(answer, Tensor) or answer.numel() != samples:
+            got = f"shape {list(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__
+            raise ModelFailed(
+                f"The model must answer with one energy per sample (shape [{samples}]); it answered with {got}.",
+                "wrap it in a module whose forward(hidden, actions, pad_mask) returns [B], and name that with --model.",
+            )
+        energy_B = answer.reshape(samples)
+        return -energy_B if self.sign == "score" else energy_B
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type that inputs are converted to: that of the first floating parameter, else float32."""
+        for parameter in self.module.parameters():
+            if parameter.is_floating_point():
+                return parameter.dtype
+        return torch.float32
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        for parameter in self.module.parameters():
+            return parameter.device
+        return torch.device("cpu")
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of scalars in the parameters."""
+        return sum(parameter.numel() for parameter in self.module.parameters())

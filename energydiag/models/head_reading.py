@@ -1,0 +1,295 @@
+"""Finds the activation that produces the energy by watching one forward pass, whatever the module calls it.
+
+The calls between the network's last layer and the energy are scalings, shifts, averages, changes of shape and at
+most one activation. Walking back from the energy through them gives ``E = scale · φ(inner_scale · r + inner_offset)
++ offset`` and the raw value r, for built-in and for user-written modules alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from energydiag.models.activations import ACTIVATIONS, Activation
+from energydiag.models.energy_function import EnergyFunction
+
+_SHAPE_ONLY = frozenset(
+    (
+        *("view", "reshape", "squeeze", "unsqueeze", "flatten", "ravel", "view_as", "reshape_as", "expand"),
+        *("transpose", "permute", "movedim", "swapaxes", "contiguous", "clone", "detach"),
+        *("__getitem__", "select", "narrow", "float", "double", "to", "type", "type_as"),
+    )
+)
+_POOLS = frozenset({"mean", "sum"})
+_SAME_ACTIVATION = {"special_expit": "sigmoid", "log_sigmoid": "logsigmoid"}
+_SAME_ARITHMETIC = {"multiply": "mul", "subtract": "sub", "divide": "div", "true_divide": "div", "idiv": "div"}
+
+
+@dataclass(frozen=True)
+class _Call:
+    name: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    answer: Any
+
+
+class _Recorder(TorchFunctionMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[_Call] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        answer = func(*args, **(kwargs or {}))
+        self.calls.append(_Call(getattr(func, "__name__", str(func)), tuple(args), kwargs or {}, answer))
+        return answer
+
+
+@dataclass(frozen=True)
+class HeadReading:
+    """The end of an energy function, as it was seen at work.
+
+    Attributes:
+        activation: The activation φ, or None where the energy is linear in the raw value.
+        scale: Factor after the activation (sign included).
+        offset: Shift after the activation.
+        inner_scale: Factor between raw value and activation.
+        inner_offset: Shift between raw value and activation.
+        pooled: ``"before"`` or ``"after"`` the activation, or ``"none"``.
+        module: Name of the submodule whose output is the raw value; empty where none is.
+        call: Which of the calls of this activation in one forward pass it is, from 0.
+    """
+
+    activation: Activation | None
+    scale: float = 1.0
+    offset: float = 0.0
+    inner_scale: float = 1.0
+    inner_offset: float = 0.0
+    pooled: str = "none"
+    module: str = ""
+    call: int = -1
+
+    @property
+    def energy_range(self) -> tuple[float, float] | None:
+        """Lowest and highest energy that the head can give, or None where it is unbounded."""
+        if self.activation is None or not self.activation.bounded:
+            return None
+        ends = (
+            self.scale * self.activation.low + self.offset,
+            self.scale * self.activation.high + self.offset,
+        )
+        return min(ends), max(ends)
+
+    def describe(self) -> str:
+        """The energy as a formula, in words a user can check against the code."""
+        if self.activation is None:
+            formula = _affine("raw", self.scale, self.offset)
+        else:
+            inner = _affine("raw", self.inner_scale, self.inner_offset)
+            formula = _affine(f"{self.activation.name}({inner})", self.scale, self.offset)
+        order = {"before": ", raw averaged over the steps first", "after": ", averaged over the steps"}
+        origin = f"; raw from `{self.module}`" if self.module else ""
+        return f"energy = {formula}{order.get(self.pooled, '')}{origin}"
+
+
+def _affine(inner: str, scale: float, offset: float) -> str:
+    text = inner if scale == 1 else f"-{inner}" if scale == -1 else f"{scale:g}·{inner}"
+    return text if offset == 0 else f"{text} {'+' if offset > 0 else '-'} {abs(offset):g}"
+
+
+def _constant(value: Any) -> float | None:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return float(value.detach())
+    return None
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One call undone: ``output = scale · source + offset``, perhaps averaged."""
+
+    source: Tensor
+    scale: float = 1.0
+    offset: float = 0.0
+    pools: bool = False
+
+
+def _undo(call: _Call, made: Mapping[int, _Call]) -> _Step | None:
+    """The affine or shape step that this call is, or None where it is something else."""
+    name = call.name.strip("_") if call.name != "__getitem__" else call.name
+    name = _SAME_ARITHMETIC.get(name, name)
+    first = call.args[0] if call.args else call.kwargs.get("input")
+    if name in _SHAPE_ONLY and isinstance(first, Tensor):
+        return _Step(first)
+    if name in _POOLS and isinstance(first, Tensor):
+        factor = first.numel() / call.answer.numel() if name == "sum" else 1.0
+        return _Step(first, scale=factor, pools=factor != 1.0 or first.numel() != call.answer.numel())
+    if name in {"neg", "negative"} and isinstance(first, Tensor):
+        return _Step(first, scale=-1.0)
+    if name not in {"add", "radd", "iadd", "sub", "rsub", "isub", "mul", "rmul", "imul", "div", "truediv"}:
+        return None
+    if len(call.args) < 2 or call.kwargs.get("alpha", 1) != 1:
+        return None
+    return _undo_arithmetic(name, call.args[0], call.args[1], made)
+
+
+def _undo_arithmetic(name: str, left: Any, right: Any, made: Mapping[int, _Call]) -> _Step | None:
+    reverse = name.startswith("r")
+    if _rank(right, made) > _rank(left, made):
+        left, right, reverse = right, left, not reverse
+    value = _constant(right)
+    if value is None or not isinstance(left, Tensor) or _rank(left, made) == _rank(right, made):
+        return None
+    if name.endswith("add"):
+        return _Step(left, offset=value)
+    if name.endswith("sub"):
+        return _Step(left, scale=-1.0, offset=value) if reverse else _Step(left, offset=-value)
+    if name.endswith("mul"):
+        return _Step(left, scale=value)
+    return None if reverse or value == 0 else _Step(left, scale=1.0 / value)
+
+
+def _rank(value: Any, made: Mapping[int, _Call]) -> int:
+    """How sure it is that a value is the one that depends on the samples, and not a constant beside it."""
+    if not isinstance(value, Tensor):
+        return 0
+    if value.numel() == 1:
+        return 2 if id(value) in made else 1
+    return 3 if id(value) in made else 2
+
+
+def _activation_name(call_name: str) -> str:
+    name = call_name.rstrip("_")  # in-place forms end with one
+    return _SAME_ACTIVATION.get(name, name)
+
+
+def _activation_of(call: _Call) -> Activation | None:
+    name = _activation_name(call.name)
+    first = tuple(call.args[1:3])
+    if name == "softplus" and (first[:1] not in ((), (1,)) or call.kwargs.get("beta", 1) != 1):
+        return None
+    if name == "hardtanh":
+        ends = (
+            *first,
+            *(call.kwargs.get(end, default) for end, default in (("min_val", -1), ("max_val", 1))[len(first) :]),
+        )
+        if ends != (-1, 1):
+            return None
+    return ACTIVATIONS.get(name)
+
+
+def read_head(
+    energy: EnergyFunction, hidden_BSD: Tensor, actions_BHA: Tensor, pad_mask_BS: Tensor | None
+) -> HeadReading:
+    """What stands between the raw output and the energy.
+
+    Args:
+        energy: The function to watch.
+        hidden_BSD: Contexts of at least one sample.
+        actions_BHA: One action chunk per context.
+        pad_mask_BS: True where a context token is hidden.
+
+    Returns:
+        The reading; ``activation`` is None where no known activation stands at the end.
+    """
+    outputs: dict[int, str] = {}
+    kept: list[Tensor] = []
+
+    def remember(name: str) -> Callable[..., None]:
+        def hook(_module: object, _inputs: object, output: object) -> None:
+            if isinstance(output, Tensor):
+                outputs[id(output)] = name  # the innermost module is called first; an outer one overwrites it
+                kept.append(output)
+
+        return hook
+
+    hooks = [m.register_forward_hook(remember(name)) for name, m in energy.module.named_modules() if name]
+    recorder = _Recorder()
+    try:
+        with torch.no_grad(), recorder:
+            answer = energy(hidden_BSD, actions_BHA, pad_mask_BS)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return _walk_back(answer, recorder.calls, outputs)
+
+
+def _walk_back(answer: Tensor, calls: Sequence[_Call], outputs: Mapping[int, str]) -> HeadReading:
+    made = {id(call.answer): call for call in calls if isinstance(call.answer, Tensor)}
+    reading = HeadReading(activation=None)
+    current = answer
+    for call in reversed(calls):
+        if call.answer is not current:
+            continue
+        step = _undo(call, made)
+        if step is not None:
+            reading = _compose(reading, step)
+            current = step.source
+            continue
+        activation = _activation_of(call) if reading.activation is None else None
+        if activation is None:
+            break
+        index = next(i for i, other in enumerate(_of_activation(calls, activation)) if other is call)
+        reading = replace(
+            reading,
+            activation=activation,
+            call=index,
+            pooled="after" if reading.pooled == "before" else reading.pooled,
+        )
+        current = call.args[0] if call.args else call.kwargs["input"]
+    return replace(reading, module=outputs.get(id(current), ""))
+
+
+def _of_activation(calls: Sequence[_Call], activation: Activation) -> list[_Call]:
+    return [call for call in calls if _activation_name(call.name) == activation.name]
+
+
+def _compose(reading: HeadReading, step: _Step) -> HeadReading:
+    """Puts one more affine step between the raw value and what has been read so far."""
+    pooled = "before" if step.pools and reading.pooled == "none" else reading.pooled
+    if reading.activation is None:
+        return replace(
+            reading,
+            scale=reading.scale * step.scale,
+            offset=reading.offset + reading.scale * step.offset,
+            pooled=pooled,
+        )
+    return replace(
+        reading,
+        inner_scale=reading.inner_scale * step.scale,
+        inner_offset=reading.inner_offset + reading.inner_scale * step.offset,
+        pooled=pooled,
+    )
+
+
+class ActivationProbe(TorchFunctionMode):
+    """While active, keeps the input of the activation that produces the energy.
+
+    Args:
+        reading: Which activation, and which of its calls in a forward pass.
+    """
+
+    def __init__(self, reading: HeadReading) -> None:
+        super().__init__()
+        self._reading = reading
+        self._seen = 0
+        self.activation_input: Tensor | None = None
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        activation = self._reading.activation
+        if activation is not None and _activation_name(name) == activation.name:
+            if self._seen == self._reading.call:
+                value: Tensor = args[0] if args else (kwargs or {})["input"]
+                self.activation_input = value.clone()  # the call may be in place
+            self._seen += 1
+        return func(*args, **(kwargs or {}))

@@ -1,0 +1,286 @@
+"""Where the stages meet: load, measure, judge. The command line and ``import energydiag`` both come through here."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+
+from energydiag import __version__
+from energydiag.batch import Batch
+from energydiag.batches import read_batch
+from energydiag.checkpoints import read_weights
+from energydiag.errors import InvalidBatch, UsageError
+from energydiag.models.build import build_energy
+from energydiag.models.energy_function import EnergyFunction
+from energydiag.probes import Evidence, MeasuringSettings, run_probes
+from energydiag.results import Diagnosis, Skipped, Verdict
+from energydiag.rules import judge
+
+Progress = Callable[[str], None]
+
+ASSUMED_TAU = 0.5
+"""The design's base temperature, used and said where neither metadata nor the user tell the one of training."""
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """What the keys of a checkpoint may not tell.
+
+    Attributes:
+        model: Name of a built-in architecture, ``package.module:factory`` or ``path/file.py:factory``.
+        model_arguments: Keyword arguments of the factory, as text.
+        head: Variant of the head.
+        nhead: Number of attention heads.
+        sign: ``"energy"`` or ``"score"``.
+        device: Where to compute.
+        dtype: Type to compute in (``"float32"``, …); None keeps the checkpoint's.
+    """
+
+    model: str | None = None
+    model_arguments: Mapping[str, str] | None = None
+    head: str | None = None
+    nhead: int | None = None
+    sign: str | None = None
+    device: str = "cpu"
+    dtype: str | None = None
+
+
+def load_checkpoint(
+    path: str | Path,
+    model: str | None = None,
+    head: str | None = None,
+    nhead: int | None = None,
+    sign: str | None = None,
+    model_arguments: Mapping[str, str] | None = None,
+    device: str = "cpu",
+    dtype: str | None = None,
+) -> EnergyFunction:
+    """The energy function that a checkpoint holds, in eval mode.
+
+    Args:
+        path: The checkpoint.
+        model: How to rebuild it; see `ModelOptions`. A factory's code is run.
+        head: Variant of the head, where neither keys nor metadata tell it.
+        nhead: Number of attention heads, likewise.
+        sign: ``"score"`` if high means good.
+        model_arguments: Keyword arguments of a factory, as text.
+        device: Where to compute.
+        dtype: Type to compute in; None keeps the checkpoint's.
+
+    Raises:
+        UnreadableFile: The file is missing, truncated, of no known format or not safe to read.
+        InvalidCheckpoint: Its tensors do not fit the model.
+        UsageError: Something that the keys cannot tell was not given.
+    """
+    options = ModelOptions(model, model_arguments, head, nhead, sign, device, dtype)
+    return _read_checkpoint(Path(path), options)[0]
+
+
+def _read_checkpoint(path: Path, options: ModelOptions) -> tuple[EnergyFunction, dict[str, str]]:
+    weights = read_weights(path)
+    given = {"head": options.head, "nhead": options.nhead, "sign": options.sign}
+    settings = {**weights.settings, **{key: str(value) for key, value in given.items() if value is not None}}
+    energy = build_energy(
+        weights.tensors,
+        settings,
+        model=options.model or settings.get("architecture"),
+        model_arguments=options.model_arguments,
+    )
+    energy.module.to(device=_device(options.device), dtype=_dtype(options.dtype))
+    facts = {"path": str(path), "format": weights.file.format, "sha256": weights.file.sha256()}
+    return energy, facts | ({"container": weights.container} if weights.container else {})
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"--device {name} is not there: {str(error).splitlines()[0]}.",
+            "use --device cpu, or cuda on a machine with one.",
+        ) from error
+    return device
+
+
+def _dtype(name: str | None) -> torch.dtype | None:
+    kinds = {
+        "float32": torch.float32,
+        "float64": torch.float64,
+        "bfloat16": torch.bfloat16,
+        "float16": torch.float16,
+    }
+    if name is not None and name not in kinds:
+        raise UsageError(f"--dtype is one of {', '.join(kinds)}, not {name!r}.", "use --dtype float32.")
+    return None if name is None else kinds[name]
+
+
+def inspect(
+    energy: EnergyFunction,
+    batch: Batch,
+    *,
+    tau: float | None = None,
+    swap_size: int = 64,
+    seed: int = 0,
+    limit: int | None = None,
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+    progress: Progress | None = None,
+) -> Diagnosis:
+    """Measures an energy function on a batch and says what it suffers from.
+
+    Args:
+        energy: From `load_checkpoint`, or any module in an `EnergyFunction`.
+        batch: From `load_batch`.
+        tau: Temperature of training; None takes the checkpoint's, else 0.5, and says so.
+        swap_size: Contexts in a swap set.
+        seed: Of swap sets, noise and resampling.
+        limit: Use at most so many samples, spread over the episodes.
+        select: Codes of rules, or beginnings of codes, to ask; empty: all.
+        ignore: Codes not to ask.
+        progress: Told what is being done.
+
+    Raises:
+        InvalidBatch: Fewer than two samples can be measured, or widths do not fit the model's.
+        ModelFailed: The model raised on these inputs.
+    """
+    notes = []
+    if tau is None and "tau" in energy.settings:
+        tau = _positive_number(energy.settings["tau"])
+    if tau is None:
+        tau = ASSUMED_TAU
+        notes.append(f"The temperature of training is not known; τ = {tau} was assumed (--tau sets it).")
+    _check_widths(energy, batch)
+    whole = batch if limit is None else batch.take(_spread(batch, limit))
+    nonfinite, all_hidden = whole.unusable()
+    usable = whole.take(torch.nonzero(~(nonfinite | all_hidden)).reshape(-1))
+    if len(usable) < 2:
+        raise InvalidBatch(
+            f"Two samples at least are needed, for one to be the other's negative; {len(usable)} of {len(whole)} can "
+            "be used (finite values, a context that is not all hidden).",
+            "dump a batch of more samples.",
+        )
+    if usable.episode is None:
+        notes.append("The dump names no episodes; intervals take samples as independent and may be too narrow.")
+    energy.module.eval()
+    settings = MeasuringSettings(tau=tau, swap_size=swap_size, seed=seed)
+    evidence = Evidence(energy, usable, whole, settings)
+    answer = run_probes(evidence, progress or (lambda _step: None))
+    findings, unasked = judge(answer.measurements, select, ignore)
+    if evidence.batching:
+        notes.append(f"The model cannot be batched over candidates and ran row by row: {evidence.batching}.")
+    severities = {finding.severity for finding in findings}
+    verdict: Verdict = "critical" if "critical" in severities else "warning" if severities else "healthy"
+    return Diagnosis(
+        verdict=verdict,
+        checkpoint=_describe_model(evidence),
+        batch=_describe_batch(batch, usable),
+        measurements=answer.measurements,
+        findings=findings,
+        skipped=answer.skipped + unasked,
+        distributions=answer.distributions,
+        curves=answer.curves,
+        notes=tuple(notes),
+        provenance={
+            "seed": seed,
+            "tau": tau,
+            "swap_size": swap_size,
+            "device": str(energy.device),
+            "dtype": str(energy.dtype).removeprefix("torch."),
+            "versions": {
+                "python": platform.python_version(),
+                "torch": str(torch.__version__),
+                "numpy": numpy.__version__,
+            },
+        },
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        energydiag_version=__version__,
+    )
+
+
+def inspect_checkpoint(
+    checkpoint: Path, dump: Path, model: ModelOptions, *, command: Iterable[str] = (), **options: Any
+) -> Diagnosis:
+    """`inspect` on files, with what the result should say of them.
+
+    Args:
+        checkpoint: The checkpoint's path.
+        dump: The batch dump's path.
+        model: What the keys may not tell.
+        command: The command line, for the result's provenance.
+        **options: As `inspect`.
+
+    Raises:
+        EnergydiagError: As `load_checkpoint`, `load_batch` and `inspect`.
+    """
+    energy, facts = _read_checkpoint(checkpoint, model)
+    loaded = read_batch(dump)
+    diagnosis = inspect(energy, loaded.batch, **options)
+    unread = (Skipped(f"batch.{name}", "this key of the dump means nothing here") for name in loaded.unknown)
+    return replace(
+        diagnosis,
+        checkpoint={**facts, **diagnosis.checkpoint},
+        batch={
+            "path": str(dump),
+            "format": loaded.file.format,
+            "sha256": loaded.file.sha256(),
+            **diagnosis.batch,
+        },
+        skipped=diagnosis.skipped + tuple(unread),
+        provenance={**diagnosis.provenance, "command": list(command)},
+    )
+
+
+def _positive_number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if value > 0 else None
+
+
+def _check_widths(energy: EnergyFunction, batch: Batch) -> None:
+    if energy.widths is None:
+        return
+    got = (batch.hidden.shape[-1], batch.actions.shape[-1])
+    if got != energy.widths:
+        raise InvalidBatch(
+            f"The checkpoint was made for contexts of width {energy.widths[0]} and actions of {energy.widths[1]} "
+            f"dimensions; the batch has {got[0]} and {got[1]}.",
+            "dump the batch with the policy that this energy head was trained on.",
+        )
+
+
+def _spread(batch: Batch, limit: int) -> torch.Tensor:
+    """At most ``limit`` positions, spread evenly over samples in order of their episodes."""
+    order = torch.argsort(batch.groups, stable=True)
+    if limit >= len(order):
+        return torch.arange(len(batch))
+    return order[torch.linspace(0, len(order) - 1, max(limit, 1)).round().long()].sort().values
+
+
+def _describe_model(evidence: Evidence) -> dict[str, str]:
+    energy = evidence.energy
+    return {
+        "architecture": energy.architecture,
+        **{key: value for key, value in energy.settings.items() if key != "architecture"},
+        "energy": evidence.reading.describe(),
+        "parameters": str(energy.parameter_count),
+    }
+
+
+def _describe_batch(batch: Batch, usable: Batch) -> dict[str, str]:
+    return {
+        "samples": str(len(batch)),
+        "samples_used": str(len(usable)),
+        "episodes": "unknown" if usable.episode is None else str(len(torch.unique(usable.episode))),
+        "hidden": str(list(batch.hidden.shape)),
+        "actions": str(list(batch.actions.shape)),
+    }

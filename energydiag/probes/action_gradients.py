@@ -1,0 +1,83 @@
+"""Whether the energy tells an action where to go: dE/da at the expert's action.
+
+At inference actions are moved along −dE/da. ``norm_*`` are its Euclidean norms over the chunk, in energy per action
+unit. ``relative_median`` compares them with what the energy distinguishes: the change of E over one standard deviation
+of the actions, in units of the standard deviation of E over swap pairs. ``share.*`` is the part of the squared norm in
+one action dimension or one step, averaged over samples with any gradient, and ``share_max`` the largest dimension's.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from energydiag.probes.evidence import Evidence
+from energydiag.probes.probe import Answer, Probe, measured
+from energydiag.results import Distribution, Measurement, Skipped
+
+_QUANTILES = {"q05": 0.05, "median": 0.5, "q95": 0.95}
+
+
+def _measure(evidence: Evidence) -> Answer:
+    evidence.require_finite()
+    gradient = evidence.expert_gradient.gradient[:, 0].numpy().astype(np.float64)
+    if gradient.ndim == 2:
+        gradient = gradient[:, None]
+    if not np.isfinite(gradient).all():
+        broken = 1 - float(np.isfinite(gradient).all(axis=(1, 2)).mean())
+        return Answer(
+            (Measurement("gradient.actions.nonfinite_fraction", broken, "1", len(gradient)),),
+            skipped=(Skipped("gradient.actions.norm_median", f"{broken:.0%} of the gradients are not finite"),),
+        )
+    norm = np.sqrt(np.square(gradient).sum(axis=(1, 2)))
+    resampler = evidence.all_samples
+    found = [
+        measured(f"gradient.actions.norm_{k}", resampler.quantile(norm, q), "energy/action")
+        for k, q in _QUANTILES.items()
+    ]
+    found.append(Measurement("gradient.actions.nonfinite_fraction", 0.0, "1", len(norm)))
+    spread = float(evidence.swap.energy.double().std())
+    action_std = float(evidence.batch.actions.double().std(dim=0).square().mean().sqrt())
+    if spread > 0:
+        found.append(
+            measured("gradient.actions.relative_median", resampler.quantile(norm * action_std / spread, 0.5), "1")
+        )
+    else:
+        found.append(Measurement("gradient.actions.relative_median", 0.0, "1", len(norm)))
+    skipped: tuple[Skipped, ...] = ()
+    if (norm > 0).any():
+        found += _shares(evidence, gradient, norm)
+    else:
+        skipped = (Skipped("gradient.actions.share_max", "the gradient is zero at every expert action"),)
+    return Answer(tuple(found), _histogram(norm), skipped=skipped)
+
+
+def _shares(evidence: Evidence, gradient_NHA: np.ndarray, norm_N: np.ndarray) -> list[Measurement]:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share_NHA = np.square(gradient_NHA / norm_N[:, None, None])
+    by_dimension, by_step = share_NHA.sum(axis=1), share_NHA.sum(axis=2)
+    resampler = evidence.all_samples
+    found = [
+        measured(f"gradient.actions.share.dimension_{i}", resampler.mean(by_dimension[:, i]), "1")
+        for i in range(by_dimension.shape[1])
+    ]
+    found += [
+        measured(f"gradient.actions.share.step_{i}", resampler.mean(by_step[:, i]), "1")
+        for i in range(by_step.shape[1])
+    ]
+    largest = max(found[: by_dimension.shape[1]], key=lambda m: m.value)
+    found.append(Measurement("gradient.actions.share_max", largest.value, "1", largest.n, largest.ci95))
+    return found
+
+
+def _histogram(norm_N: np.ndarray) -> tuple[Distribution, ...]:
+    positive = norm_N[norm_N > 0]
+    if not len(positive):
+        return ()
+    edges = np.geomspace(positive.min() * 0.99, positive.max() * 1.01, 41)
+    counts = np.histogram(positive, edges)[0]
+    return (
+        Distribution("gradient.actions.norm", "energy/action", tuple(edges.tolist()), tuple(int(c) for c in counts)),
+    )
+
+
+PROBE = Probe("action gradients", _measure)

@@ -1,0 +1,208 @@
+"""What the probes look at, computed once and only when a probe asks for it.
+
+Shapes: N samples, K swap sets, C contexts in a set, M negatives per sample, H action steps, A action dimensions.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from energydiag.batch import Batch
+from energydiag.energies.gradients import (
+    ActionGradients,
+    ParameterGradients,
+    action_gradients,
+    parameter_gradients,
+)
+from energydiag.energies.memory import DEFAULT_BUDGET
+from energydiag.energies.pairs import Pairs
+from energydiag.energies.pairwise import pair_table
+from energydiag.models.energy_function import EnergyFunction
+from energydiag.models.head_reading import ActivationProbe, HeadReading, read_head
+from energydiag.negatives.source import sources
+from energydiag.negatives.swap import swap_sets
+from energydiag.results import Skipped
+from energydiag.statistics import Resampler
+
+
+@dataclass(frozen=True)
+class MeasuringSettings:
+    """What decides the measurements besides model and batch.
+
+    Attributes:
+        tau: Temperature of the InfoNCE loss.
+        swap_size: C, contexts in a swap set.
+        seed: Of swap sets, noise and resampling.
+        memory_budget: Bytes that intermediate results may take.
+    """
+
+    tau: float = 0.5
+    swap_size: int = 64
+    seed: int = 0
+    memory_budget: int = DEFAULT_BUDGET
+
+
+@dataclass(frozen=True)
+class SwapTables:
+    """Every context of a set with every expert action of the set.
+
+    Attributes:
+        index: Sample at every place, ``[K, C]``.
+        energy: ``[K, C, C]``; the diagonal holds the positives.
+        inner: What the head's activation was given, ``[K, C, C, …]``, or None where there is no activation.
+    """
+
+    index: Tensor
+    energy: Tensor
+    inner: Tensor | None
+
+    @property
+    def positive(self) -> Tensor:
+        """Energies of the expert's actions, ``[K·C]``."""
+        return self.energy.diagonal(dim1=1, dim2=2).reshape(-1)
+
+    @property
+    def negative(self) -> Tensor:
+        """Energies of the others' actions, ``[K·C, C−1]``."""
+        sets, size, _ = self.energy.shape
+        others = ~torch.eye(size, dtype=torch.bool)
+        return self.energy[:, others].reshape(sets * size, size - 1)
+
+
+class Evidence:
+    """One model on one batch; each property is computed at its first use.
+
+    Args:
+        energy: The function in eval mode.
+        batch: Samples without non-finite values or contexts that are all hidden.
+        whole: The batch as it was dumped, for the probes of the data.
+        settings: See `MeasuringSettings`.
+    """
+
+    def __init__(self, energy: EnergyFunction, batch: Batch, whole: Batch, settings: MeasuringSettings) -> None:
+        self.energy = energy
+        self.batch = batch
+        self.whole = whole
+        self.settings = settings
+
+    def _generator(self, purpose: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.settings.seed * 1009 + purpose)
+
+    @functools.cached_property
+    def reading(self) -> HeadReading:
+        """What stands at the end of the model."""
+        some = self.batch.take(torch.arange(min(2, len(self.batch))))
+        pairs = Pairs(some.hidden, some.actions, some.pad_mask, shared=True).to(self.energy.device, self.energy.dtype)
+        return read_head(self.energy, pairs.hidden, pairs.actions, pairs.pad_mask)
+
+    @functools.cached_property
+    def batching(self) -> str | None:
+        """Why pairs are computed row by row, or None where they are batched."""
+        return self._swap_reason if self.swap is not None else None
+
+    @functools.cached_property
+    def swap(self) -> SwapTables:
+        """Energies over the swap sets."""
+        index = swap_sets(len(self.batch), self.settings.swap_size, self._generator(1))
+        energies, inners = [], []
+        self._swap_reason: str | None = None
+        for members in index:
+            part = self.batch.take(members)
+            pairs = Pairs(part.hidden, part.actions, part.pad_mask, shared=True)
+            with torch.no_grad():
+                table = pair_table(self.energy, self._energy_and_inner, pairs, self.settings.memory_budget)
+            energies.append(table.values[0].float().cpu())
+            if len(table.values) > 1:
+                inners.append(table.values[1].cpu())
+            self._swap_reason = table.reason
+        return SwapTables(index, torch.stack(energies), torch.stack(inners) if inners else None)
+
+    def _energy_and_inner(self, hidden: Tensor, actions: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
+        if self.reading.activation is None:
+            return (self.energy(hidden, actions, mask),)
+        with ActivationProbe(self.reading) as probe:
+            energy = self.energy(hidden, actions, mask)
+        if probe.activation_input is None:
+            return (energy,)
+        return energy, probe.activation_input.reshape(hidden.shape[0], -1)
+
+    @functools.cached_property
+    def positive(self) -> Tensor:
+        """Energies of the expert's actions for all samples, ``[N]``."""
+        return self._at(self.batch.actions[:, None])[:, 0]
+
+    @functools.cached_property
+    def by_source(self) -> tuple[Mapping[str, Tensor], tuple[Skipped, ...]]:
+        """Energies ``[N, M]`` of each source's negatives, and the sources that this dump cannot feed."""
+        made: dict[str, Tensor] = {}
+        skipped = []
+        for number, source in enumerate(sources().values()):
+            reason = source.lacks(self.batch)
+            if reason:
+                skipped.append(Skipped(f"separation.{source.name}", reason))
+                continue
+            made |= source.make(self.batch, self._generator(100 + number))
+        if not made:
+            return {}, tuple(skipped)
+        energies = self._at(torch.cat(list(made.values()), dim=1))
+        split = torch.split(energies, [value.shape[1] for value in made.values()], dim=1)
+        return dict(zip(made, split, strict=True)), tuple(skipped)
+
+    def _at(self, candidates: Tensor) -> Tensor:
+        """Energies ``[N, M]`` of each sample's own candidates ``[N, M, H, A]``."""
+        pairs = Pairs(self.batch.hidden, candidates, self.batch.pad_mask, shared=False)
+        with torch.no_grad():
+            table = pair_table(self.energy, lambda h, a, m: (self.energy(h, a, m),), pairs, self.settings.memory_budget)
+        return table.values[0].float().cpu()
+
+    @functools.cached_property
+    def expert_gradient(self) -> ActionGradients:
+        """Energies and dE/da at the expert's actions, with one candidate per sample."""
+        pairs = Pairs(self.batch.hidden, self.batch.actions[:, None], self.batch.pad_mask, shared=False)
+        found = action_gradients(self.energy, pairs, self.settings.memory_budget)
+        return ActionGradients(found.energy.float().cpu(), found.gradient.float().cpu())
+
+    @functools.cached_property
+    def parameter_gradient(self) -> ParameterGradients:
+        """Gradients of the swap loss on the first swap set."""
+        part = self.batch.take(self.swap.index[0])
+        pairs = Pairs(part.hidden, part.actions, part.pad_mask, shared=True).to(self.energy.device, self.energy.dtype)
+        return parameter_gradients(self.energy, pairs, self.settings.tau)
+
+    @functools.cached_property
+    def all_samples(self) -> Resampler:
+        """Draws for statistics over the N samples."""
+        return Resampler(self.batch.groups.numpy(), self.settings.seed)
+
+    @functools.cached_property
+    def swap_samples(self) -> Resampler:
+        """Draws for statistics over the K·C contexts of the swap sets."""
+        return Resampler(self.batch.groups[self.swap.index.reshape(-1)].numpy(), self.settings.seed)
+
+    @functools.cached_property
+    def gradient_samples(self) -> Resampler:
+        """Draws for statistics over the C contexts of the first swap set."""
+        return Resampler(self.batch.groups[self.swap.index[0]].numpy(), self.settings.seed)
+
+    def require_finite(self) -> None:
+        """Raises ValueError where energies are not finite: nothing else can then be measured."""
+        broken = 1 - float(torch.isfinite(self.swap.energy).float().mean())
+        if broken:
+            raise ValueError(f"{broken:.0%} of the energies are not finite")
+
+
+def histogram_edges(values: list[np.ndarray], bins: int = 60) -> np.ndarray:
+    """``bins`` equal bins from the lowest to the highest finite value; a constant gets a bin around it."""
+    together = np.concatenate([np.asarray(v, dtype=np.float64).ravel() for v in values])
+    together = together[np.isfinite(together)]
+    low, high = (float(together.min()), float(together.max())) if len(together) else (0.0, 1.0)
+    if high - low <= 1e-12 * max(abs(low), abs(high), 1e-12):
+        margin = max(abs(low) * 1e-3, 1e-6)
+        low, high = low - margin, high + margin
+    return np.linspace(low, high, bins + 1)

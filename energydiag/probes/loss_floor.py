@@ -1,0 +1,37 @@
+"""The training loss beside the lowest value that the head's range allows.
+
+With energies inside a range R, temperature τ and N negatives, InfoNCE cannot fall below ``log(1 + N·exp(−R/τ))``;
+a model that cannot tell at all has ``log(1 + N)``. The floor gap is ``(L − floor) / (chance − floor)``: near 0 the
+loss is as low as this head lets it be, near 1 nothing was learned.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from energydiag.losses import chance_loss, floor_loss, info_nce_per_row
+from energydiag.probes.evidence import Evidence
+from energydiag.probes.probe import Answer, Probe, measured
+from energydiag.results import Measurement
+
+
+def _measure(evidence: Evidence) -> Answer:
+    evidence.require_finite()
+    tau, swap = evidence.settings.tau, evidence.swap
+    rows = torch.cat([info_nce_per_row(table.double(), tau) for table in swap.energy]).numpy()
+    negatives, count = swap.energy.shape[1] - 1, len(rows)
+    limits = evidence.reading.energy_range
+    chance = chance_loss(negatives)
+    floor = floor_loss(negatives, None if limits is None else limits[1] - limits[0], tau)
+    gap = evidence.swap_samples.of_means(rows[:, None], lambda m: (m[..., 0] - floor) / (chance - floor))
+    return Answer(
+        (
+            measured("loss.swap", evidence.swap_samples.mean(rows), "nat"),
+            Measurement("loss.swap.floor", floor, "nat", count),
+            Measurement("loss.swap.chance", chance, "nat", count),
+            measured("floor_gap.swap", gap, "1"),
+        )
+    )
+
+
+PROBE = Probe("loss floor", _measure)

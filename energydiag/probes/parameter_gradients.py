@@ -1,0 +1,90 @@
+"""Whether the training loss still reaches the parameters.
+
+The gradient of the swap InfoNCE loss on the first swap set: its norm over all parameters, over each module's own
+parameters, the norm of the first module that runs over that of the last (small: it vanishes on its way back; large: it
+explodes), and the norms of single samples' gradients. In eval mode, so dropout does not blur it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from energydiag.probes.evidence import Evidence
+from energydiag.probes.probe import Answer, Probe, measured
+from energydiag.results import Measurement
+
+
+def _measure(evidence: Evidence) -> Answer:
+    evidence.require_finite()
+    found = evidence.parameter_gradient
+    count = len(found.loss)
+    by_module: dict[str, float] = {}
+    for name, norm in found.by_parameter.items():
+        module = name.rpartition(".")[0] or "model"
+        by_module[module] = math.hypot(by_module.get(module, 0.0), norm)
+    order = _execution_order(evidence, list(by_module))
+    measurements = [
+        Measurement("gradient.parameters.norm", math.hypot(*by_module.values()), "nat", count),
+        Measurement(
+            "gradient.parameters.zero_fraction",
+            sum(norm == 0 for norm in found.by_parameter.values()) / max(len(found.by_parameter), 1),
+            "1",
+            count,
+        ),
+    ]
+    weights = [module for module in order if _has_matrix(evidence.energy.module, module)]
+    if len(weights) > 1 and by_module[weights[-1]] > 0:
+        ratio = by_module[weights[0]] / by_module[weights[-1]]
+        measurements.append(Measurement("gradient.parameters.first_last_ratio", ratio, "1", count))
+    sample = found.sample_norm.float().cpu().numpy()
+    measurements += [
+        measured(
+            f"gradient.parameters.sample_norm.q{round(100 * q):02d}",
+            evidence.gradient_samples.quantile(sample, q),
+            "nat",
+        )
+        for q in (0.05, 0.5, 0.95)
+    ]
+    measurements += [
+        Measurement(f"gradient.parameters.module.{module}", by_module[module], "nat", count) for module in order
+    ]
+    return Answer(tuple(measurements))
+
+
+def _has_matrix(root: nn.Module, name: str) -> bool:
+    module = root if name == "model" else root.get_submodule(name)
+    return any(p.dim() >= 2 for p in module.parameters(recurse=False))
+
+
+def _execution_order(evidence: Evidence, names: list[str]) -> list[str]:
+    """The modules in the order in which a forward pass enters them; one that is never entered follows its parent."""
+    entered: list[str] = []
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda *_: entered.append(name)
+
+    module = evidence.energy.module
+    hooks = [m.register_forward_pre_hook(note(name)) for name, m in module.named_modules() if name]
+    some = evidence.batch.take(torch.arange(1))
+    try:
+        with torch.no_grad():
+            device, dtype = evidence.energy.device, evidence.energy.dtype
+            mask = None if some.pad_mask is None else some.pad_mask.to(device)
+            evidence.energy(some.hidden.to(device, dtype), some.actions.to(device, dtype), mask)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+    def place(name: str) -> tuple[int, int]:
+        while name and name not in entered:
+            name = name.rpartition(".")[0]
+        return (entered.index(name) if name else -1), 0
+
+    return sorted(names, key=place)
+
+
+PROBE = Probe("parameter gradients", _measure)

@@ -1,0 +1,80 @@
+"""What a probe says of itself, and how all of them are run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from energydiag.discovery import discover
+from energydiag.errors import EnergydiagError
+from energydiag.probes.evidence import Evidence
+from energydiag.results import Curve, Distribution, Measurement, Skipped
+from energydiag.statistics import Estimate
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one probe, or all of them together, found."""
+
+    measurements: tuple[Measurement, ...] = ()
+    distributions: tuple[Distribution, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One family of measurements.
+
+    Attributes:
+        name: What it is called in progress and in skipped results.
+        measure: From the evidence to numbers.
+    """
+
+    name: str
+    measure: Callable[[Evidence], Answer]
+
+
+def measured(name: str, estimate: Estimate, unit: str) -> Measurement:
+    """A measurement from an estimate."""
+    return Measurement(name, estimate.value, unit, estimate.n, estimate.ci95)
+
+
+def run_probes(evidence: Evidence, progress: Callable[[str], None]) -> Answer:
+    """Runs every probe; one that fails becomes a skipped result with its reason, and the others go on.
+
+    Args:
+        evidence: What they measure.
+        progress: Told the name of each probe before it runs.
+    """
+    answers = []
+    for probe in discover("energydiag.probes", "PROBE", Probe).values():
+        progress(probe.name)
+        try:
+            answers.append(_with_source(probe.measure(evidence), probe.name))
+        except (EnergydiagError, RuntimeError, ValueError) as error:
+            reason = error.message if isinstance(error, EnergydiagError) else str(error).splitlines()[0]
+            answers.append(Answer(skipped=(Skipped(probe.name, reason),)))
+    return _joined(answers)
+
+
+def _with_source(answer: Answer, probe: str) -> Answer:
+    """Names the probe in every measurement; a value that is not finite is told as skipped, JSON has no such number."""
+    finite = tuple(replace(m, source=probe) for m in answer.measurements if math.isfinite(m.value))
+    broken = tuple(
+        Skipped(m.name, f"the value is not finite ({m.value})")
+        for m in answer.measurements
+        if not math.isfinite(m.value)
+    )
+    return replace(answer, measurements=finite, skipped=answer.skipped + broken)
+
+
+def _joined(answers: Iterable[Answer]) -> Answer:
+    parts = list(answers)
+    return Answer(
+        tuple(m for a in parts for m in a.measurements),
+        tuple(d for a in parts for d in a.distributions),
+        tuple(c for a in parts for c in a.curves),
+        tuple(s for a in parts for s in a.skipped),
+    )

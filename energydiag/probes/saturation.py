@@ -1,0 +1,125 @@
+"""How much of its slope the energy head has left.
+
+The activation that produces the energy is found by watching a forward pass. Its input is kept for every context and
+candidate of the swap sets, the pairs that the training loss is made of. A raw value is *slope-saturated* where the
+activation's slope is below a tenth of its steepest (sigmoid: |r| > 3.64; 2·sigmoid(r/2): |r| > 7.27), and has *zero
+slope* where the slope is exactly zero in the model's own arithmetic: no gradient passes there, whatever the loss.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from energydiag.models.activations import Activation
+from energydiag.probes.evidence import Evidence, histogram_edges
+from energydiag.probes.probe import Answer, Probe, measured
+from energydiag.results import Curve, Distribution, Measurement, Skipped
+
+SATURATED_BELOW = 0.1
+"""Share of the steepest slope (the design's definition)."""
+
+_QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+
+
+def _measure(evidence: Evidence) -> Answer:
+    evidence.require_finite()
+    reading, inner = evidence.reading, evidence.swap.inner
+    contexts = evidence.swap.positive.shape[0]
+    facts = [Measurement("head.energy_std", float(evidence.swap.energy.double().std()), "energy", contexts)]
+    if reading.activation is None or inner is None:
+        zero = tuple(
+            Measurement(name, 0.0, "1", contexts)
+            for name in ("head.slope_saturated_fraction", "head.zero_slope_fraction")
+        )
+        unbounded = Skipped("head.range_use", "the energy is linear in the raw output and has no range")
+        return Answer(measurements=(*facts, *zero), skipped=(unbounded,))
+    slope = reading.activation.relative_slope
+    if slope is None:
+        return Answer(
+            measurements=tuple(facts),
+            skipped=(Skipped("head.slope_saturated_fraction", f"{reading.activation.name} has no steepest slope"),),
+        )
+    relative = slope(inner)
+    raw = (inner.double() - reading.inner_offset) / reading.inner_scale
+    return Answer(
+        measurements=(
+            *facts,
+            *_shares(evidence, relative, inner, reading.activation),
+            *_range_use(evidence),
+            *(
+                Measurement(f"head.raw_q{round(100 * q):02d}", float(np.quantile(raw.numpy(), q)), "raw", contexts)
+                for q in _QUANTILES
+            ),
+        ),
+        distributions=_raw_histograms(raw),
+        curves=_curves(evidence, reading.activation, raw),
+    )
+
+
+def _shares(evidence: Evidence, relative: Tensor, inner: Tensor, activation: Activation) -> list[Measurement]:
+    saturated = relative < SATURATED_BELOW
+    middle = _steepest(activation)
+    diagonal = torch.eye(inner.shape[1], dtype=torch.bool)
+    parts = {
+        "head.slope_saturated_fraction": saturated,
+        "head.slope_saturated_fraction.low": saturated & (inner < middle),
+        "head.slope_saturated_fraction.high": saturated & (inner > middle),
+        "head.zero_slope_fraction": relative == 0,
+    }
+    found = [measured(name, evidence.swap_samples.mean(_per_context(hit)), "1") for name, hit in parts.items()]
+    for name, where in (("positive", diagonal), ("negative", ~diagonal)):
+        share = saturated[:, where].float().reshape(len(saturated), inner.shape[1], -1).mean(dim=2).reshape(-1)
+        estimate = evidence.swap_samples.mean(share.numpy())
+        found.append(measured(f"head.slope_saturated_fraction.{name}", estimate, "1"))
+    return found
+
+
+def _per_context(hit_KCC: Tensor) -> np.ndarray:
+    return hit_KCC.float().flatten(2).mean(dim=2).reshape(-1).numpy()
+
+
+def _steepest(activation: Activation) -> float:
+    """Where the activation is steepest; for one-sided activations the end that does not saturate lies beyond it."""
+    if activation.name in {"softplus", "relu"}:
+        return float("inf")
+    return float("-inf") if activation.name == "logsigmoid" else 0.0
+
+
+def _range_use(evidence: Evidence) -> list[Measurement]:
+    limits = evidence.reading.energy_range
+    if limits is None:
+        return []
+    spread = float(evidence.swap.energy.max() - evidence.swap.energy.min())
+    width = limits[1] - limits[0]
+    count = evidence.swap.positive.shape[0]
+    return [
+        Measurement("head.range_use", spread / width, "1", count),
+        Measurement("head.energy_range", width, "energy", count),
+    ]
+
+
+def _raw_histograms(raw: Tensor) -> tuple[Distribution, ...]:
+    diagonal = torch.eye(raw.shape[1], dtype=torch.bool)
+    positive, negative = raw[:, diagonal].numpy().ravel(), raw[:, ~diagonal].numpy().ravel()
+    edges = histogram_edges([positive, negative])
+    return tuple(
+        Distribution(f"head.raw.{name}", "raw", tuple(edges.tolist()), tuple(int(c) for c in np.histogram(v, edges)[0]))
+        for name, v in (("positive", positive), ("negative", negative))
+    )
+
+
+def _curves(evidence: Evidence, activation: Activation, raw: Tensor) -> tuple[Curve, ...]:
+    reading = evidence.reading
+    reach = 8.0 / abs(reading.inner_scale)
+    x = torch.linspace(min(float(raw.min()), -reach), max(float(raw.max()), reach), 200, dtype=torch.float64)
+    inner = reading.inner_scale * x + reading.inner_offset
+    energy = reading.scale * activation.value(inner) + reading.offset
+    curves = [Curve("head.energy", tuple(x.tolist()), tuple(energy.tolist()))]
+    if activation.relative_slope is not None:
+        curves.append(Curve("head.relative_slope", tuple(x.tolist()), tuple(activation.relative_slope(inner).tolist())))
+    return tuple(curves)
+
+
+PROBE = Probe("saturation", _measure)

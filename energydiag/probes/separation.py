@@ -1,0 +1,95 @@
+"""How well the expert's action is told from negatives, for each source of negatives.
+
+Within a context, the expert's action competes with that context's negatives: AUROC is the share of negatives with a
+higher energy, a tie counting half; top-1 the share of contexts where nothing has a lower energy (with k others on the
+same energy, 1/(k+1), as if the tie were broken at random); MRR the mean of 1/rank, a tie counting half a place. The
+gap is the mean energy of negatives minus that of positives, and the standardised gap that over their pooled standard
+deviation. Only the last four do not change when energies are scaled.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from energydiag.probes.evidence import Evidence, histogram_edges
+from energydiag.probes.probe import Answer, Probe, measured
+from energydiag.results import Distribution, Measurement
+from energydiag.statistics import FloatArray, Resampler
+
+
+def _measure(evidence: Evidence) -> Answer:
+    evidence.require_finite()
+    swap = evidence.swap
+    measurements = _separation("swap", swap.positive.numpy(), swap.negative.numpy(), evidence.swap_samples)
+    candidates = swap.energy.shape[1]
+    count = swap.positive.shape[0]
+    measurements += [
+        Measurement("top1.swap.chance", 1 / candidates, "1", count),
+        Measurement("mrr.swap.chance", sum(1 / rank for rank in range(1, candidates + 1)) / candidates, "1", count),
+    ]
+    by_source, skipped = evidence.by_source
+    positive = evidence.positive.numpy()
+    for name, energy in by_source.items():
+        measurements += _separation(name, positive, energy.numpy(), evidence.all_samples)
+    energies = {"positive": swap.positive.numpy(), "swap": swap.negative.numpy()} | {
+        name: energy.numpy() for name, energy in by_source.items()
+    }
+    return Answer(tuple(measurements), _histograms(energies), skipped=skipped)
+
+
+def ranks(positive_N: np.ndarray, negative_NM: np.ndarray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """``(auroc, top1, mrr)`` of every context, ``[N]`` each."""
+    lower = (negative_NM < positive_N[:, None]).sum(axis=1)
+    equal = (negative_NM == positive_N[:, None]).sum(axis=1)
+    auroc = 1 - (lower + 0.5 * equal) / negative_NM.shape[1]
+    return auroc, np.where(lower == 0, 1 / (1 + equal), 0.0), 1 / (1 + lower + 0.5 * equal)
+
+
+def _separation(name: str, positive_N: np.ndarray, negative_NM: np.ndarray, resampler: Resampler) -> list[Measurement]:
+    auroc, top1, mrr = ranks(positive_N, negative_NM)
+    moments = np.stack(
+        (
+            negative_NM.mean(axis=1, dtype=np.float64),
+            np.square(negative_NM, dtype=np.float64).mean(axis=1),
+            positive_N.astype(np.float64),
+            np.square(positive_N, dtype=np.float64),
+        ),
+        axis=1,
+    )
+    found = [
+        measured(f"gap.{name}", resampler.of_means(moments, lambda m: m[..., 0] - m[..., 2]), "energy"),
+        measured(f"gap_std.{name}", resampler.of_means(moments, _standardised), "1"),
+        measured(f"auroc.{name}", resampler.mean(auroc), "1"),
+    ]
+    if negative_NM.shape[1] > 1:
+        found += [
+            measured(f"top1.{name}", resampler.mean(top1), "1"),
+            measured(f"mrr.{name}", resampler.mean(mrr), "1"),
+        ]
+    return found
+
+
+def _standardised(means: FloatArray) -> FloatArray:
+    """Gap over the pooled standard deviation, from the means of E₋, E₋², E₊, E₊²; 0 where all energies are one."""
+    negative, positive = means[..., 0], means[..., 2]
+    variance = (means[..., 1] - negative**2 + means[..., 3] - positive**2) / 2
+    # below this the difference of two large squares is rounding
+    rounding = 1e-12 * (means[..., 1] + means[..., 3])
+    safe = np.where(variance > rounding, variance, 1.0)
+    return np.asarray(np.where(variance > rounding, (negative - positive) / np.sqrt(safe), 0.0))
+
+
+def _histograms(energies: dict[str, np.ndarray]) -> tuple[Distribution, ...]:
+    edges = histogram_edges(list(energies.values()))
+    return tuple(
+        Distribution(
+            f"energy.{name}",
+            "energy",
+            tuple(edges.tolist()),
+            tuple(int(c) for c in np.histogram(v, edges)[0]),
+        )
+        for name, v in energies.items()
+    )
+
+
+PROBE = Probe("separation", _measure)

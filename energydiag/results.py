@@ -1,0 +1,187 @@
+"""Everything that is measured or concluded: frozen dataclasses of numbers and text, which JSON holds without loss."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+if TYPE_CHECKING:
+    import pandas
+
+SCHEMA_VERSION = 1
+
+Severity = Literal["critical", "warning"]
+Verdict = Literal["healthy", "warning", "critical"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number.
+
+    Attributes:
+        name: ``family.metric[.part]``.
+        value: The number, finite.
+        unit: ``"1"`` for a ratio or a share, else ``"energy"``, ``"nat"``, ``"count"``, …
+        n: How many samples it rests on.
+        ci95: 95 % interval, where it is an average over samples.
+        source: Which probe measured it.
+    """
+
+    name: str
+    value: float
+    unit: str
+    n: int
+    ci95: tuple[float, float] | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """A histogram that a figure is drawn from.
+
+    Attributes:
+        name: What was counted, ``family.what[.part]``.
+        unit: Unit of the edges.
+        edges: k + 1 increasing numbers.
+        counts: k counts.
+    """
+
+    name: str
+    unit: str
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line that a figure is drawn from: ``y`` over ``x``, equally long."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something that was not done, and why."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fault, named.
+
+    Attributes:
+        code: ``ED`` and three digits.
+        name: The rule's name.
+        severity: How bad it is.
+        summary: One sentence with the numbers.
+        evidence: Names of the measurements that it rests on.
+        cause: Why it happens.
+        fixes: Names of repairs, most promising first.
+        healthy: What would be healthy, by the name of the measurement.
+        explained_by: Code of the finding that explains this one, if one does.
+    """
+
+    code: str
+    name: str
+    severity: Severity
+    summary: str
+    evidence: tuple[str, ...]
+    cause: str
+    fixes: tuple[str, ...]
+    healthy: Mapping[str, str] = field(default_factory=dict)
+    explained_by: str | None = None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What ``inspect`` found.
+
+    Attributes:
+        verdict: The worst severity among the findings, or ``"healthy"``.
+        checkpoint: What was understood of the checkpoint (path, architecture, head, …), as text.
+        batch: What was understood of the batch dump.
+        measurements: Numbers, in the order they were measured.
+        findings: Faults, the most probable root cause first.
+        skipped: What could not be measured or judged, and why.
+        distributions: Histograms for figures.
+        curves: Lines for figures.
+        notes: Assumptions that the reader should know of.
+        provenance: Hashes of the inputs, command line, seed, device, type, library versions.
+        created: ISO 8601, UTC.
+        energydiag_version: Version that wrote it.
+    """
+
+    verdict: Verdict
+    checkpoint: Mapping[str, str]
+    batch: Mapping[str, str]
+    measurements: tuple[Measurement, ...]
+    findings: tuple[Finding, ...]
+    skipped: tuple[Skipped, ...]
+    distributions: tuple[Distribution, ...] = ()
+    curves: tuple[Curve, ...] = ()
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    created: str = ""
+    energydiag_version: str = ""
+
+    kind = "diagnosis"
+
+    def measurement(self, name: str) -> Measurement | None:
+        """The measurement of this name, or None where it was not made."""
+        return next((m for m in self.measurements if m.name == name), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts and lists, as JSON has them."""
+        plain = cast("dict[str, Any]", json.loads(json.dumps(asdict(self))))
+        return {"schema_version": SCHEMA_VERSION, "kind": self.kind, **plain}
+
+    def to_json(self) -> str:
+        """The result as JSON text."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+    def to_frame(self) -> pandas.DataFrame:
+        """The measurements as a table, one row each."""
+        import pandas
+
+        rows = [
+            {**asdict(m), "ci95_low": m.ci95 and m.ci95[0], "ci95_high": m.ci95 and m.ci95[1]}
+            for m in self.measurements
+        ]
+        frame: pandas.DataFrame = pandas.DataFrame(rows).drop(columns="ci95").set_index("name")
+        return frame
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Diagnosis:
+        """The diagnosis that `to_dict` wrote.
+
+        Raises:
+            KeyError, TypeError: It is not one.
+        """
+        return cls(
+            verdict=plain["verdict"],
+            checkpoint=plain["checkpoint"],
+            batch=plain["batch"],
+            measurements=tuple(
+                Measurement(**{**m, "ci95": tuple(m["ci95"]) if m["ci95"] else None}) for m in plain["measurements"]
+            ),
+            findings=tuple(
+                Finding(**{**f, "evidence": tuple(f["evidence"]), "fixes": tuple(f["fixes"])})
+                for f in plain["findings"]
+            ),
+            skipped=tuple(Skipped(**s) for s in plain["skipped"]),
+            distributions=tuple(
+                Distribution(d["name"], d["unit"], tuple(d["edges"]), tuple(d["counts"]))
+                for d in plain["distributions"]
+            ),
+            curves=tuple(Curve(c["name"], tuple(c["x"]), tuple(c["y"])) for c in plain["curves"]),
+            notes=tuple(plain["notes"]),
+            provenance=plain["provenance"],
+            created=plain["created"],
+            energydiag_version=plain["energydiag_version"],
+        )

@@ -1,0 +1,53 @@
+"""Dead action gradient: the energy hardly changes with the action, so it cannot say where to move it.
+
+## What it checks
+How much the energy would change over one standard deviation of the actions, along its gradient at the expert's action,
+in units of the energy's own standard deviation over swap pairs. It does not depend on the energy's scale.
+
+## Why it is bad
+At inference the action is moved along −∂E/∂a. A gradient of nearly nothing is rounding and noise: each normalised
+step goes in a direction that means nothing, and makes the action worse.
+
+## Example
+Original head after 1200 steps: AUROC .95, median ‖∂E/∂a‖ 4e-5, relative change 1e-4.
+
+## What to do
+If the head is saturated, that is the cause: mend it first. Otherwise train the field: `mixed-negatives`,
+`alignment-loss`, and no LayerNorm directly over the action (`remove-action-norm`).
+
+## Known limits
+At the very bottom of a smooth well the gradient is small in a healthy model as well; the limit is low for that reason.
+"""
+
+from collections.abc import Mapping
+
+from energydiag.results import Measurement
+from energydiag.rules.rule import Judgement, Rule, Threshold
+from energydiag.rules.wording import number
+
+_RELATIVE = Threshold(1e-2, "guess: one standard deviation of the action moves E by less than 1 % of its spread")
+
+
+def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
+    relative = given["gradient.actions.relative_median"]
+    if (relative.ci95[1] if relative.ci95 else relative.value) >= _RELATIVE.value:
+        return None
+    norm = given["gradient.actions.norm_median"].value
+    return Judgement(
+        "critical",
+        f"The median ‖∂E/∂a‖ is {number(norm)}: moving an action by one standard deviation changes E by "
+        f"{number(relative.value)} of its spread.",
+        "The energy is flat around the expert's action; following it is following rounding errors.",
+    )
+
+
+RULE = Rule(
+    code="ED303",
+    name="dead-action-gradient",
+    needs=("gradient.actions.relative_median", "gradient.actions.norm_median"),
+    evidence=("gradient.actions.norm_median", "gradient.actions.relative_median"),
+    healthy={"gradient.actions.relative_median": "> 0.01"},
+    thresholds={"relative": _RELATIVE},
+    judge=_judge,
+    fixes=("linear-head", "mixed-negatives", "alignment-loss", "remove-action-norm"),
+)

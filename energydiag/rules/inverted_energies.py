@@ -1,0 +1,50 @@
+"""Inverted energies: the expert's action has the higher energy, so descending goes the wrong way.
+
+## What it checks
+AUROC against swap negatives significantly below .5 (the whole 95 % interval), with a negative energy gap.
+
+## Why it is bad
+Everything that uses the energy (ranking, correction) does the opposite of what it should, with full confidence.
+
+## Example
+Logits built as `E / tau` instead of `-E / tau`: the loss falls beautifully, AUROC is .03.
+
+## What to do
+If the model gives a score (high = good), say so with `--sign score`. Otherwise turn the sign in the loss and negate
+the output (`negate-sign`): nothing has to be learned again.
+
+## Known limits
+A weak inversion of a hardly trained model can be chance of that seed; the standardised gap shows how strong it is.
+"""
+
+from collections.abc import Mapping
+
+from energydiag.results import Measurement
+from energydiag.rules.rule import Judgement, Rule
+from energydiag.rules.wording import number, with_interval
+
+
+def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
+    auroc, gap = given["auroc.swap"], given["gap_std.swap"]
+    if (auroc.ci95[1] if auroc.ci95 else auroc.value) >= 0.5 or gap.value >= 0:
+        return None
+    return Judgement(
+        "critical",
+        f"Expert actions have higher energy than other samples' actions: AUROC {with_interval(auroc)}, "
+        f"standardised gap {number(gap.value)}.",
+        "The sign of the energy is turned round in the loss, or the model gives a score where high means good.",
+    )
+
+
+RULE = Rule(
+    code="ED202",
+    name="inverted-energies",
+    needs=("auroc.swap", "gap_std.swap"),
+    optional=("gap.swap",),
+    evidence=("auroc.swap", "gap_std.swap", "gap.swap"),
+    healthy={"auroc.swap": "> 0.8", "gap_std.swap": "> 0", "gap.swap": "> 0"},
+    thresholds={},
+    judge=_judge,
+    explains=("ED103", "ED203", "ED301", "ED302"),
+    fixes=("negate-sign",),
+)

@@ -1,0 +1,80 @@
+"""Measurements to findings, the most probable root cause first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from energydiag.results import Finding, Measurement, Skipped
+from energydiag.rules.rule import Rule, rules
+
+
+def judge(
+    measurements: Sequence[Measurement], select: Iterable[str] = (), ignore: Iterable[str] = ()
+) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]:
+    """Asks every rule.
+
+    Args:
+        measurements: What was measured.
+        select: Codes or beginnings of codes to ask; empty: all.
+        ignore: Codes or beginnings of codes not to ask.
+
+    Returns:
+        Findings, root causes before what they explain and worse before less bad, and the rules that could not be
+        asked, with the measurement that was missing.
+    """
+    by_name = {m.name: m for m in measurements}
+    chosen, unwanted = tuple(select), tuple(ignore)
+    found: list[tuple[Rule, Finding]] = []
+    skipped = []
+    for rule in rules().values():
+        if (chosen and not rule.code.startswith(chosen)) or (unwanted and rule.code.startswith(unwanted)):
+            continue
+        missing = [name for name in rule.needs if name not in by_name]
+        if missing:
+            skipped.append(Skipped(rule.code, f"{missing[0]} was not measured"))
+            continue
+        given = {name: by_name[name] for name in (*rule.needs, *rule.optional) if name in by_name}
+        judgement = rule.judge(given)
+        if judgement is None:
+            continue
+        finding = Finding(
+            code=rule.code,
+            name=rule.name,
+            severity=judgement.severity,
+            summary=judgement.summary,
+            evidence=tuple(name for name in rule.evidence if name in by_name),
+            cause=judgement.cause,
+            fixes=rule.fixes,
+            healthy=dict(rule.healthy),
+        )
+        found.append((rule, finding))
+    return _root_cause_first(found), tuple(skipped)
+
+
+def _root_cause_first(found: Sequence[tuple[Rule, Finding]]) -> tuple[Finding, ...]:
+    """Findings that nothing explains first, by severity and then by how much they explain; the others behind."""
+    codes = {rule.code for rule, _ in found}
+    explained_by = {
+        code: rule.code for rule, _ in reversed(found) for code in rule.explains if code in codes and code != rule.code
+    }
+    roots = {rule.code: _root(rule.code, explained_by) for rule, _ in found}
+
+    def order(item: tuple[Rule, Finding]) -> tuple[bool, bool, int, str]:
+        rule, finding = item
+        explains = len(codes.intersection(rule.explains))
+        return rule.code in explained_by, finding.severity != "critical", -explains, rule.code
+
+    return tuple(
+        replace(finding, explained_by=roots[rule.code] if rule.code in explained_by else None)
+        for rule, finding in sorted(found, key=order)
+    )
+
+
+def _root(code: str, explained_by: dict[str, str]) -> str:
+    """The end of the chain of explanations that begins at this code; a circle ends where it closes."""
+    seen = {code}
+    while code in explained_by and explained_by[code] not in seen:
+        code = explained_by[code]
+        seen.add(code)
+    return code

@@ -1,0 +1,54 @@
+"""No separation: energies do not tell the expert's action from other samples' actions.
+
+## What it checks
+AUROC within a context against swap negatives: the share of other samples' expert actions with a higher energy. Chance
+is .5; the rule looks at the end of the 95 % interval, so a small sample alone does not trigger it.
+
+## Why it is bad
+Swap negatives are the easiest there are. An energy that cannot tell them cannot rank a policy's candidates.
+
+## Example
+Trained on noise negatives only: the loss fell to .2, AUROC against other contexts' actions is .52.
+
+## What to do
+Mix negatives from other contexts with near ones (`mixed-negatives`); check that the context reaches the head.
+
+## Known limits
+Where contexts of a dump are nearly the same (one task, one pose), other samples' actions are right too, and a low
+value is the data's fault.
+"""
+
+from collections.abc import Mapping
+
+from energydiag.results import Measurement
+from energydiag.rules.rule import Judgement, Rule, Threshold
+from energydiag.rules.wording import with_interval
+
+_WARNING = Threshold(0.80, "the design's healthy range; not calibrated yet")
+_CRITICAL = Threshold(0.60, "guess: closer to chance than to the healthy range")
+
+
+def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
+    auroc = given["auroc.swap"]
+    low, high = auroc.ci95 or (auroc.value, auroc.value)
+    if high >= _WARNING.value or high < 0.5:  # below .5 the order is turned round, which is another rule's finding
+        return None
+    return Judgement(
+        "critical" if low < _CRITICAL.value else "warning",
+        f"AUROC against other samples' actions is {with_interval(auroc)}; chance is 0.5.",
+        "The energy depends too little on whether the action belongs to the context.",
+    )
+
+
+RULE = Rule(
+    code="ED201",
+    name="no-separation",
+    needs=("auroc.swap",),
+    optional=("gap_std.swap", "top1.swap"),
+    evidence=("auroc.swap", "gap_std.swap", "top1.swap"),
+    healthy={"auroc.swap": "> 0.8", "gap_std.swap": "> 1", "top1.swap": "far above chance"},
+    thresholds={"warning": _WARNING, "critical": _CRITICAL},
+    judge=_judge,
+    explains=("ED203",),
+    fixes=("mixed-negatives", "lower-temperature"),
+)

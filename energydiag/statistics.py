@@ -1,0 +1,92 @@
+"""Bootstrap intervals for means, ratios of means and quantiles, resampled by episode.
+
+Samples of one episode resemble each other, so whole episodes are drawn, with replacement (cluster bootstrap, Davison
+and Hinkley 1997, §3.8). Drawing G episodes is a multinomial weight on each, so all resamples of a mean are one matrix
+product. Intervals are percentiles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+RESAMPLES = 1000
+"""Enough for a percentile interval (Efron and Tibshirani 1993, §13.3)."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval (None where one group alone gives no spread) and its number of samples."""
+
+    value: float
+    ci95: tuple[float, float] | None
+    n: int
+
+
+class Resampler:
+    """The same random draws of groups for every statistic of one inspection.
+
+    Args:
+        groups: Group of every sample, ``[n]`` integers.
+        seed: Of the draws.
+        resamples: How many.
+    """
+
+    def __init__(self, groups: NDArray[np.int64], seed: int, resamples: int = RESAMPLES) -> None:
+        self._names, self._member = np.unique(groups, return_inverse=True)
+        count = len(self._names)
+        generator = np.random.default_rng(seed)
+        self._weights = generator.multinomial(count, np.full(count, 1.0 / count), size=resamples).astype(np.float64)
+
+    def mean(self, values: NDArray[np.floating]) -> Estimate:
+        """Mean of ``values [n]``; samples that are NaN are left out."""
+        return self.of_means(values[:, None], lambda means: means[..., 0])
+
+    def of_means(self, columns: NDArray[np.floating], statistic: Callable[[FloatArray], FloatArray]) -> Estimate:
+        """A function of the means of several columns.
+
+        Args:
+            columns: ``[n, k]``; a row with a NaN is left out.
+            statistic: ``[..., k]`` means to ``[...]`` values, elementwise over the leading dimensions.
+        """
+        data = np.asarray(columns, dtype=np.float64)
+        present = np.isfinite(data).all(axis=1)
+        data, member = data[present], self._member[present]
+        if not len(data):
+            return Estimate(float("nan"), None, 0)
+        groups = len(self._names)
+        sums = np.stack([np.bincount(member, data[:, k], groups) for k in range(data.shape[1])], axis=1)
+        counts = np.bincount(member, minlength=groups).astype(np.float64)
+        value = float(statistic(data.mean(axis=0)))
+        drawn = self._weights @ counts
+        kept = drawn > 0
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values = statistic((self._weights @ sums)[kept] / drawn[kept, None])
+        return Estimate(value, _interval(values, int(np.count_nonzero(counts))), len(data))
+
+    def quantile(self, values: NDArray[np.floating], q: float) -> Estimate:
+        """The q-quantile of ``values [n]`` (lower of the two middle values for an even split); NaN left out."""
+        data = np.asarray(values, dtype=np.float64)
+        present = np.isfinite(data)
+        data, member = data[present], self._member[present]
+        if not len(data):
+            return Estimate(float("nan"), None, 0)
+        order = np.argsort(data, kind="stable")
+        ordered, member = data[order], member[order]
+        cumulative = np.cumsum(self._weights[:, member], axis=1)
+        position = (cumulative < q * cumulative[:, -1:]).sum(axis=1).clip(max=len(data) - 1)
+        value = float(np.quantile(data, q, method="inverted_cdf"))
+        return Estimate(value, _interval(ordered[position], len(np.unique(member))), len(data))
+
+
+def _interval(values: FloatArray, groups: int) -> tuple[float, float] | None:
+    finite = values[np.isfinite(values)]
+    if groups < 2 or not len(finite):
+        return None
+    low, high = np.percentile(finite, [2.5, 97.5])
+    return float(low), float(high)

@@ -1,0 +1,1 @@
+"""Retraining an energy head: plan, objective, loop."""

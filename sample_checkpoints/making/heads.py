@@ -1,0 +1,135 @@
+"""Trains the sample energy heads and saves each as its owner would have."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from energydiag.atomic import write_with
+from energydiag.batch import Batch
+from energydiag.models.cross_attention import CrossAttentionEnergy
+from energydiag.models.energy_function import EnergyFunction
+from energydiag.negatives.adversarial import Descent
+from energydiag.training.loop import LogRow, train
+from energydiag.training.plan import TrainingPlan
+
+from .dumps import encode_header
+
+HIDDEN = 64
+NHEAD = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How one sample comes about.
+
+    file: its name. head: variant of the head. plan: its training. prefix: before every key of its state dict.
+    normalise_actions: whether a LayerNorm stands over the raw action. tells: whether the file holds metadata.
+    """
+
+    file: str
+    head: str
+    plan: TrainingPlan
+    prefix: str = ""
+    normalise_actions: bool = True
+    tells: bool = False
+
+
+RECIPES = {
+    # The public head as it is: in-batch negatives, a sigmoid energy, tau .5. Its loss soon is a flat line.
+    "original": Recipe("original.pt", "original", TrainingPlan(steps=1200, tau=0.5, clip_norm=None)),
+    # The same with a learning rate a hundred times too high: raw values end beyond +16.64 within a few steps.
+    "collapsed": Recipe(
+        "collapsed.pt",
+        "original",
+        TrainingPlan(steps=200, tau=0.5, learning_rate=1e-1, clip_norm=None, weight_decay=0.0),
+        prefix="module.",
+    ),
+    # The often proposed repair as one bundle: wider sigmoid, tau .3, learning rate x 0.1, clipping at .3, and the
+    # improved negatives in the place of the in-batch ones.
+    "rescaled": Recipe(
+        "rescaled.safetensors",
+        "rescaled",
+        TrainingPlan(steps=1200, tau=0.3, learning_rate=1e-4, clip_norm=0.3, swap=False, improved_negatives=True),
+        tells=True,
+    ),
+    # Logits built as E / tau instead of -E / tau.
+    "inverted": Recipe("inverted.pt", "linear", TrainingPlan(steps=400, tau=1.0, anchor=1e-3, sign=-1)),
+    "healthy": Recipe(
+        "healthy.safetensors",
+        "linear",
+        TrainingPlan(
+            steps=1000,
+            learning_rate=1e-3,
+            schedule="cosine",
+            tau=1.0,
+            sources=("layers", "noise"),
+            descent=Descent(),
+            alignment=0.5,
+            ranking=1.0,
+            anchor=1e-3,
+        ),
+        normalise_actions=False,
+        tells=True,
+    ),
+}
+
+
+def make_head(name: str, batch: Batch, out: Path, seed: int) -> None:
+    """Trains the sample ``name`` on ``batch`` and writes its checkpoint and its training log below ``out``."""
+    recipe, started = RECIPES[name], time.perf_counter()
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(2)
+    torch.manual_seed(seed)
+    module = CrossAttentionEnergy(
+        batch.hidden.shape[-1],
+        batch.actions.shape[-1],
+        hidden=HIDDEN,
+        nhead=NHEAD,
+        head=recipe.head,
+        normalise_actions=recipe.normalise_actions,
+    )
+    plan = dataclasses.replace(recipe.plan, seed=seed)
+    rows = list(train(EnergyFunction(module, "cross-attention"), batch, plan))
+    state = {recipe.prefix + key: value for key, value in module.state_dict().items()}
+    if recipe.tells:
+        metadata = {
+            "architecture": "cross-attention",
+            "head": recipe.head,
+            "nhead": str(NHEAD),
+            "tau": str(plan.tau),
+        }
+        content = encode_header(save(state, metadata))
+        write_with(out / recipe.file, lambda path: path.write_bytes(content))
+    else:
+        write_with(out / recipe.file, lambda path: torch.save(state, path))
+    write_log(out / "runs" / name, rows, recipe, plan)
+    print(f"{name}: {len(rows)} log rows, last loss {rows[-1].loss:.3f}, {time.perf_counter() - started:.0f} s")
+
+
+def write_log(folder: Path, rows: list[LogRow], recipe: Recipe, plan: TrainingPlan) -> None:
+    """Writes metrics.csv, without the wall-clock column so that it is the same every time, and config.json."""
+    columns = [field.name for field in dataclasses.fields(LogRow) if field.name != "seconds"]
+
+    def write_rows(path: Path) -> None:
+        with path.open("w", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows([f"{getattr(row, c):.6g}" if c != "step" else row.step for c in columns] for row in rows)
+
+    config = {"head": recipe.head, "nhead": NHEAD, "hidden": HIDDEN, **dataclasses.asdict(plan)}
+    write_with(folder / "metrics.csv", write_rows)
+    write_with(folder / "config.json", lambda path: path.write_text(json.dumps(config, indent=2) + "\n"))
+
+
+def small_batch(dump: dict[str, Tensor], rows: int) -> dict[str, Tensor]:
+    """Some of a dump's samples, spread evenly over it."""
+    index = torch.linspace(0, len(dump["hidden"]) - 1, rows).round().long()
+    return {key: value[index].contiguous() for key, value in dump.items()}
