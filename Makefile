@@ -39,5 +39,8 @@ bench: .venv/installed
 	$(PIP_INSTALL) --editable '.[samples]'
 	touch $@
 
+docs: .venv/installed
+	$(BIN)/python docs/generate.py
+
 clean:
 	rm -rf .venv dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -149,6 +150,7 @@ def inspect(
 
     Raises:
         InvalidBatch: Fewer than two samples can be measured, or widths do not fit the model's.
+        UsageError: The temperature is not positive, or the swap size is below two.
         ModelFailed: The model raised on these inputs.
     """
     notes = []
@@ -157,6 +159,10 @@ def inspect(
     if tau is None:
         tau = ASSUMED_TAU
         notes.append(f"The temperature of training is not known; τ = {tau} was assumed (--tau sets it).")
+    if not (math.isfinite(tau) and tau > 0):
+        raise UsageError(f"The temperature must be a positive number, not {tau}.", "use the one of training.")
+    if swap_size < 2:
+        raise UsageError(f"A swap set needs two contexts at least, not {swap_size}.", "leave it at 64.")
     _check_widths(energy, batch)
     whole = batch if limit is None else batch.take(_spread(batch, limit))
     nonfinite, all_hidden = whole.unusable()

@@ -79,9 +79,10 @@ class Resampler:
         order = np.argsort(data, kind="stable")
         ordered, member = data[order], member[order]
         cumulative = np.cumsum(self._weights[:, member], axis=1)
+        kept = cumulative[:, -1] > 0
         position = (cumulative < q * cumulative[:, -1:]).sum(axis=1).clip(max=len(data) - 1)
         value = float(np.quantile(data, q, method="inverted_cdf"))
-        return Estimate(value, _interval(ordered[position], len(np.unique(member))), len(data))
+        return Estimate(value, _interval(ordered[position][kept], len(np.unique(member))), len(data))
 
 
 def _interval(values: FloatArray, groups: int) -> tuple[float, float] | None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from energydiag.batch import Batch
-from energydiag.errors import InvalidBatch
+from energydiag.errors import InvalidBatch, first_line
 from energydiag.files.tensor_file import TensorFile, read_tensor_file
 
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -83,13 +83,14 @@ def _resolve(contents: Mapping[str, Any], path: Path) -> tuple[dict[str, Tensor]
 
 
 def _tensor(value: Any, name: str, path: Path) -> Tensor:
-    if isinstance(value, list | tuple) and value and all(isinstance(item, Tensor) for item in value):
+    layers = isinstance(value, list | tuple) and value and all(isinstance(item, Tensor) for item in value)
+    if name == "layer_actions" and layers:
         try:
             return torch.stack(list(value), dim=1)
-        except RuntimeError as error:
+        except (RuntimeError, IndexError) as error:
             raise InvalidBatch(
-                f"`{name}` in {path} is a list of tensors of different shapes.",
-                "give every layer the same shape.",
+                f"`{name}` in {path} is a list of tensors that cannot be stacked: {first_line(error)}.",
+                "give every layer the same shape [N, H, A].",
             ) from error
     if not isinstance(value, Tensor):
         raise InvalidBatch(f"`{name}` in {path} is a {type(value).__name__}, not a tensor.", _WHAT_A_DUMP_HOLDS + ".")
@@ -135,7 +136,7 @@ def _checked(named: Mapping[str, Tensor], path: Path) -> Batch:
 
 def _fits(value: Tensor, shape: list[int | None]) -> bool:
     return value.dim() == len(shape) and all(
-        want is None or want == got for want, got in zip(shape, value.shape, strict=True)
+        got > 0 if want is None else want == got for want, got in zip(shape, value.shape, strict=True)
     )
 
 

@@ -57,12 +57,10 @@ def read_weights(path: str | Path) -> Weights:
 
 
 def _state_dict(contents: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
-    if any(isinstance(value, Tensor) for value in contents.values()):
-        return contents, ""
     for name in ("model", "state_dict", "model_state_dict"):
         inner = contents.get(name)
         if isinstance(inner, Mapping) and any(isinstance(value, Tensor) for value in inner.values()):
-            return inner, name
+            return {str(key): value for key, value in inner.items()}, name
     return contents, ""
 
 

@@ -33,7 +33,9 @@ class ActionGradients:
     gradient: Tensor
 
 
-def action_gradients(energy: EnergyFunction, pairs: Pairs, memory_budget: int = DEFAULT_BUDGET) -> ActionGradients:
+def action_gradients(
+    energy: EnergyFunction, pairs: Pairs, memory_budget: int | None = DEFAULT_BUDGET
+) -> ActionGradients:
     """Energies and dE/da of every candidate, each context's work done once.
 
     Args:
@@ -52,7 +54,7 @@ def action_gradients(energy: EnergyFunction, pairs: Pairs, memory_budget: int = 
             actions = actions[None].expand(chunk.contexts, *actions.shape)
         leaf = actions.detach().clone().requires_grad_(True)
         own = Pairs(chunk.hidden, leaf, chunk.pad_mask, shared=False)
-        table = pair_table(energy, lambda h, a, m: (energy(h, a, m),), own, memory_budget=1 << 62)
+        table = pair_table(energy, lambda h, a, m: (energy(h, a, m),), own, memory_budget=None)
         if not table.values[0].requires_grad:  # the energy does not depend on the action at all
             return table.values[0], torch.zeros_like(leaf)
         gradient = torch.autograd.grad(table.values[0].sum(), leaf, allow_unused=True)[0]
@@ -92,7 +94,7 @@ class ParameterGradients:
 
 
 def parameter_gradients(
-    energy: EnergyFunction, pairs: Pairs, tau: float, memory_budget: int = DEFAULT_BUDGET
+    energy: EnergyFunction, pairs: Pairs, tau: float, memory_budget: int | None = DEFAULT_BUDGET
 ) -> ParameterGradients:
     """Gradients of the swap InfoNCE loss, for the mean over the rows and for each row.
 
@@ -187,7 +189,7 @@ def _one_row(energy: EnergyFunction, pairs: Pairs, tau: float, row: int) -> RowG
     try:
         with torch.enable_grad():
             part = pairs.rows(slice(row, row + 1))
-            table = pair_table(energy, lambda h, a, m: (energy(h, a, m),), part, memory_budget=1 << 62)
+            table = pair_table(energy, lambda h, a, m: (energy(h, a, m),), part, memory_budget=None)
             target = torch.tensor([row], device=energy.device)
             loss = torch.nn.functional.cross_entropy(-table.values[0] / tau, target)
             found = torch.autograd.grad(loss, list(named.values()), allow_unused=True)

@@ -98,7 +98,7 @@ def map_pairs(
     *,
     device: torch.device,
     dtype: torch.dtype,
-    memory_budget: int = DEFAULT_BUDGET,
+    memory_budget: int | None = DEFAULT_BUDGET,
     method: Method = "vmap",
 ) -> PairTable:
     """Applies ``function`` to every pair; equal to the expanded computation up to rounding.
@@ -118,12 +118,12 @@ def map_pairs(
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, ValueError, NotImplementedError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(" .")
     return PairTable(_by_rows(function, pairs, device, dtype, memory_budget), "rows", reason)
 
 
 def _by_vmap(
-    function: RowFunction, pairs: Pairs, device: torch.device, dtype: torch.dtype, memory_budget: int
+    function: RowFunction, pairs: Pairs, device: torch.device, dtype: torch.dtype, memory_budget: int | None
 ) -> Answers:
     def one_pair(hidden_SD: Tensor, action_HA: Tensor, mask_S: Tensor | None) -> Answers:
         mask = None if mask_S is None else mask_S[None]
@@ -151,7 +151,7 @@ def _by_vmap(
 
 
 def _by_rows(
-    function: RowFunction, pairs: Pairs, device: torch.device, dtype: torch.dtype, memory_budget: int
+    function: RowFunction, pairs: Pairs, device: torch.device, dtype: torch.dtype, memory_budget: int | None
 ) -> Answers:
     def of_context(index: int) -> Answers:
         chunk = pairs.rows(slice(index, index + 1)).to(device, dtype)

@@ -16,6 +16,9 @@ from energydiag.models.energy_function import EnergyFunction
 _CHECK_TOLERANCE = 1e-3
 """Largest difference, relative to the largest energy, before batching is called wrong; rounding stays below 1e-5."""
 
+_CHECK_ROUNDINGS = 16
+"""The same in units of the model's own rounding, which decides for half precision (a guess)."""
+
 _why_rows: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 """Why a module cannot be batched over pairs, or an empty text: found out once per module."""
 
@@ -31,7 +34,7 @@ def pairwise_energies(
     hidden: Tensor,
     actions: Tensor,
     pad_mask: Tensor | None = None,
-    memory_budget: int = DEFAULT_BUDGET,
+    memory_budget: int | None = DEFAULT_BUDGET,
 ) -> Tensor:
     """Energies of every candidate in every context.
 
@@ -56,7 +59,7 @@ def pairwise_energies(
 
 
 def pair_table(
-    energy: EnergyFunction, function: RowFunction, pairs: Pairs, memory_budget: int = DEFAULT_BUDGET
+    energy: EnergyFunction, function: RowFunction, pairs: Pairs, memory_budget: int | None = DEFAULT_BUDGET
 ) -> PairTable:
     """What ``function`` computes with the energy's module for all pairs, batched where the module allows it.
 
@@ -73,7 +76,7 @@ def pair_table(
     try:
         known = _why_rows.get(energy.module)
         method = "rows" if known else "vmap"
-        budget = 0 if energy.module in _alone else memory_budget  # no budget: one row at a time
+        budget = 0 if energy.module in _alone else memory_budget  # 0: one row at a time
         table = map_pairs(function, pairs, memory_budget=budget, method=method, **where)  # type: ignore[arg-type]
         if known is None or (table.method == "rows" and not known):
             known = table.reason or _difference(energy, function, pairs, table)
@@ -111,7 +114,7 @@ def _difference(energy: EnergyFunction, function: RowFunction, pairs: Pairs, tab
             actions = one.actions if one.shared else one.actions[0]
             plain = function(one.hidden, actions, one.pad_mask)[0]
             worst = max(worst, float((plain[0] - table.values[0][row, column]).abs()))
-    if worst > _CHECK_TOLERANCE * scale:
+    if worst > max(_CHECK_TOLERANCE, _CHECK_ROUNDINGS * torch.finfo(table.values[0].dtype).eps) * scale:
         return f"batched energies differ from single ones by up to {worst:.1g} (the largest is {scale:.1g})"
     return ""
 

@@ -25,7 +25,7 @@ def _read(path: Path) -> TensorFile:
     import torch
 
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             contents = {name: torch.from_numpy(np.asarray(archive[name])) for name in archive.files}
     except Exception as error:  # a damaged or hostile file can provoke any
         raise UnreadableFile(

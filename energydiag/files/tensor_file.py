@@ -70,15 +70,19 @@ def read_tensor_file(path: Path, purpose: str) -> TensorFile:
     Raises:
         UnreadableFile: It is missing, empty, truncated, of no known format, or holds more than plain tensors.
     """
-    if not path.exists():
-        raise UnreadableFile(f"No {purpose} at {path}.", "check the path (`ls` the folder it should be in).")
-    if path.is_dir():
-        raise UnreadableFile(f"{path} is a folder, but a {purpose} file is expected.", f"name the {purpose} inside it.")
     try:
+        if not path.exists():
+            raise UnreadableFile(f"No {purpose} at {path}.", "check the path (`ls` the folder it should be in).")
+        if path.is_dir():
+            raise UnreadableFile(
+                f"{path} is a folder, but a {purpose} file is expected.", f"name the {purpose} inside it."
+            )
         with path.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
     except OSError as error:
-        raise UnreadableFile(f"{path} cannot be read: {error.strerror}.", "check its permissions.") from error
+        raise UnreadableFile(
+            f"{path} cannot be read: {error.strerror}.", "check its name and its permissions."
+        ) from error
     if not head:
         raise UnreadableFile(f"{path} is empty (0 bytes).", f"write the {purpose} again; its writer was cut off.")
     readers: dict[str, Reader] = discover("energydiag.files", "READER", Reader)

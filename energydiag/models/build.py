@@ -49,6 +49,7 @@ def build_energy(
     if model and ":" in model:
         module = _from_factory(model, model_arguments or {})
         stripped = _strip(tensors, frozenset(module.state_dict()))
+        _check_fit(module, stripped)
         _fill(module, stripped)
         return EnergyFunction(module.eval(), model, dict(settings), sign)
     architecture, stripped = _recognise(tensors, model)
@@ -58,6 +59,7 @@ def build_energy(
         raise UsageError(f"The settings do not fit this checkpoint: {why_not}.", "give the value used in training.")
     with torch.device("meta"):
         module = architecture.build(stripped, settings)
+    _check_fit(module, stripped)
     module.to_empty(device="cpu")
     _fill(module, stripped)
     widths = architecture.widths(stripped)
@@ -113,14 +115,14 @@ def _require(architecture: Architecture, settings: Mapping[str, str]) -> None:
         )
     if "head" in settings and settings["head"] not in HEADS:
         raise UsageError(f"No head is called {settings['head']!r}.", f"use one of: {', '.join(HEADS)}.")
-    if "nhead" in settings and not (settings["nhead"].isdigit() and int(settings["nhead"]) > 0):
+    if "nhead" in settings and not (settings["nhead"].isdecimal() and int(settings["nhead"]) > 0):
         raise UsageError(
             f"--nhead must be a positive whole number, not {settings['nhead']!r}.",
             "give the value used in training.",
         )
 
 
-def _fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+def _check_fit(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     own = module.state_dict()
     missing = sorted(set(own) - set(tensors))
     extra = sorted(set(tensors) - set(own))
@@ -139,6 +141,9 @@ def _fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
             f"The checkpoint does not fit the model, so nothing was measured. {'; '.join(problems)}.",
             "check that architecture and checkpoint belong together (--model, --model-arg).",
         )
+
+
+def _fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     dtype = next((value.dtype for value in tensors.values() if value.is_floating_point()), torch.float32)
     module.to(dtype)
     module.load_state_dict(dict(tensors), strict=True)

@@ -15,6 +15,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from energydiag.errors import InvalidCheckpoint
 from energydiag.models.architecture import Architecture
 from energydiag.models.heads import EnergyHead
 from energydiag.models.mlp_resnet import MLPResNet
@@ -87,11 +88,21 @@ def _matches(keys: frozenset[str]) -> bool:
     return "cross.in_proj_weight" in keys and all(f"{part}.fc1.weight" in keys for part in _PARTS)
 
 
+def _matrix_shape(tensors: Mapping[str, Tensor], key: str) -> tuple[int, int]:
+    shape = tensors[key].shape
+    if len(shape) != 2 or 0 in shape:
+        raise InvalidCheckpoint(
+            f"The checkpoint does not fit the model: {key} must be a matrix, it is {list(shape)}.",
+            "check that this is the checkpoint of an energy head.",
+        )
+    return shape[0], shape[1]
+
+
 def _build(tensors: Mapping[str, Tensor], settings: Mapping[str, str]) -> nn.Module:
-    hidden, context = tensors["state_linear.fc1.weight"].shape
+    hidden, context = _matrix_shape(tensors, "state_linear.fc1.weight")
     return CrossAttentionEnergy(
         context=context,
-        actions=tensors["action_linear.fc1.weight"].shape[1],
+        actions=_matrix_shape(tensors, "action_linear.fc1.weight")[1],
         hidden=hidden,
         nhead=int(settings["nhead"]),
         head=settings["head"],
@@ -105,7 +116,7 @@ def _widths(tensors: Mapping[str, Tensor]) -> tuple[int, int]:
 
 
 def _check(tensors: Mapping[str, Tensor], settings: Mapping[str, str]) -> str | None:
-    hidden = tensors["state_linear.fc1.weight"].shape[0]
+    hidden, _ = _matrix_shape(tensors, "state_linear.fc1.weight")
     if hidden % int(settings["nhead"]):
         return f"the hidden width {hidden} is not a multiple of --nhead {settings['nhead']}"
     return None

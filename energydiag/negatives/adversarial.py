@@ -45,7 +45,7 @@ def descend(
     """Where the descents end, ``[N, M, H, A]``, without gradient."""
     actions = starts_NMHA.detach()
     for _ in range(plan.steps):
-        gradient = action_gradients(energy, Pairs(hidden, actions, pad_mask, shared=False), 1 << 62).gradient
+        gradient = action_gradients(energy, Pairs(hidden, actions, pad_mask, shared=False), memory_budget=None).gradient
         norm = gradient.flatten(2).norm(dim=2).clamp_min(1e-12)[..., None, None]
         noise = torch.randn(actions.shape, generator=generator).to(actions.device, actions.dtype)
         actions = actions - plan.length * gradient / norm + plan.noise * noise

@@ -11,7 +11,7 @@ from energydiag.negatives.source import NegativeSource
 SIGMAS = (0.05, 0.15, 0.3)
 """Strengths in action units, for actions scaled to [-1, 1]: about a policy's error, three and six times it."""
 
-DRAWS = 2
+DRAWS = 1
 """Noisy copies per sample and strength."""
 
 

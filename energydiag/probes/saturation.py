@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from energydiag.models.activations import Activation
-from energydiag.probes.evidence import Evidence, histogram_edges
+from energydiag.probes.evidence import Evidence
 from energydiag.probes.probe import Answer, Probe, measured
 from energydiag.results import Curve, Distribution, Measurement, Skipped
 
@@ -53,7 +53,7 @@ def _measure(evidence: Evidence) -> Answer:
                 for q in _QUANTILES
             ),
         ),
-        distributions=_raw_histograms(raw),
+        distributions=_raw_histograms(evidence, raw),
         curves=_curves(evidence, reading.activation, raw),
     )
 
@@ -100,25 +100,35 @@ def _range_use(evidence: Evidence) -> list[Measurement]:
     ]
 
 
-def _raw_histograms(raw: Tensor) -> tuple[Distribution, ...]:
+def _drawn_range(evidence: Evidence, raw: Tensor) -> tuple[float, float]:
+    """Raw values from the lowest to the highest, and the steep part of the activation with them."""
+    reach = 8.0 / abs(evidence.reading.inner_scale)
+    return min(float(raw.min()), -reach), max(float(raw.max()), reach)
+
+
+def _raw_histograms(evidence: Evidence, raw: Tensor) -> tuple[Distribution, ...]:
     diagonal = torch.eye(raw.shape[1], dtype=torch.bool)
-    positive, negative = raw[:, diagonal].numpy().ravel(), raw[:, ~diagonal].numpy().ravel()
-    edges = histogram_edges([positive, negative])
+    edges = np.linspace(*_drawn_range(evidence, raw), 121)
     return tuple(
-        Distribution(f"head.raw.{name}", "raw", tuple(edges.tolist()), tuple(int(c) for c in np.histogram(v, edges)[0]))
-        for name, v in (("positive", positive), ("negative", negative))
+        Distribution(
+            f"head.raw.{name}",
+            "raw",
+            tuple(edges.tolist()),
+            tuple(int(c) for c in np.histogram(raw[:, where].numpy(), edges)[0]),
+        )
+        for name, where in (("positive", diagonal), ("negative", ~diagonal))
     )
 
 
 def _curves(evidence: Evidence, activation: Activation, raw: Tensor) -> tuple[Curve, ...]:
     reading = evidence.reading
-    reach = 8.0 / abs(reading.inner_scale)
-    x = torch.linspace(min(float(raw.min()), -reach), max(float(raw.max()), reach), 200, dtype=torch.float64)
+    x = torch.linspace(*_drawn_range(evidence, raw), 200, dtype=torch.float64)
     inner = reading.inner_scale * x + reading.inner_offset
     energy = reading.scale * activation.value(inner) + reading.offset
     curves = [Curve("head.energy", tuple(x.tolist()), tuple(energy.tolist()))]
     if activation.relative_slope is not None:
-        curves.append(Curve("head.relative_slope", tuple(x.tolist()), tuple(activation.relative_slope(inner).tolist())))
+        slope = activation.relative_slope(inner)
+        curves.append(Curve("head.relative_slope", tuple(x.tolist()), tuple(slope.tolist())))
     return tuple(curves)
 
 

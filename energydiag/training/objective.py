@@ -22,8 +22,6 @@ from energydiag.negatives.noise import noisy
 from energydiag.negatives.source import sources
 from energydiag.training.plan import TrainingPlan
 
-_NO_LIMIT = 1 << 62
-
 
 @dataclass(frozen=True)
 class StepLoss:
@@ -99,4 +97,4 @@ def ranking_loss(energy_BM: Tensor, distance_BM: Tensor) -> Tensor:
 
 
 def _energies(energy: EnergyFunction, pairs: Pairs) -> Tensor:
-    return pair_table(energy, lambda h, a, m: (energy(h, a, m),), pairs, _NO_LIMIT).values[0]
+    return pair_table(energy, lambda h, a, m: (energy(h, a, m),), pairs, memory_budget=None).values[0]

@@ -26,7 +26,7 @@ EPISODES_PER_TASK = 45
 MAX_STEPS = 150
 STEPS_AFTER_SUCCESS = 4
 # Noise that is much larger, or correlated in time, makes the scripted experts fail on several tasks.
-NOISE_SCALE = 0.1
+NOISE_SCALE = 0.0
 
 
 @dataclass(frozen=True)

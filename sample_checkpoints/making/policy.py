@@ -35,7 +35,7 @@ DROPOUT = 0.05
 # Light weights keep the early layers rough, so that the layers' chunks really differ.
 LAYER_WEIGHTS = (0.05, 0.1, 0.2, 1.0)
 BATCH = 128
-TRAIN_STEPS = 400
+TRAIN_STEPS = 250
 WARMUP_STEPS = 60
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 0.05

@@ -1,0 +1,217 @@
+"""Rules: each is documented, fires just beyond its threshold and not before, and root causes come first."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from energydiag.results import Finding, Measurement
+from energydiag.rules import judge, rules
+
+HEADINGS = ["What it checks", "Why it is bad", "Example", "What to do", "Known limits"]
+
+Values = dict[str, float | tuple[float, float]]
+
+
+def measurements(values: Values) -> list[Measurement]:
+    """A pair is a 95 % interval, whose middle is the value."""
+    made = []
+    for name, value in values.items():
+        middle, ci95 = (sum(value) / 2, value) if isinstance(value, tuple) else (value, None)
+        made.append(Measurement(name, middle, "1", 100, ci95))
+    return made
+
+
+def found(values: Values, **choice: tuple[str, ...]) -> dict[str, Finding]:
+    return {finding.code: finding for finding in judge(measurements(values), **choice)[0]}
+
+
+@pytest.mark.parametrize("code", rules())
+def test_every_rule_is_documented(code: str) -> None:
+    rule = rules()[code]
+    assert re.fullmatch(r"ED\d{3}", code)
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", rule.name)
+    assert re.findall(r"^## (.+)$", rule.page, re.MULTILINE) == HEADINGS
+    sections = re.split(r"^## .+$", rule.page, flags=re.MULTILINE)
+    assert all(section.strip() for section in sections)
+
+
+@pytest.mark.parametrize("code", rules())
+def test_every_threshold_has_a_source_and_evidence_is_asked_for(code: str) -> None:
+    rule = rules()[code]
+    assert all(len(threshold.source.split()) > 2 for threshold in rule.thresholds.values())
+    assert rule.evidence
+    assert set(rule.evidence) <= {*rule.needs, *rule.optional}
+    assert set(rule.healthy) <= {*rule.needs, *rule.optional}
+
+
+def test_explanations_name_rules_that_exist_and_go_round_in_no_circle() -> None:
+    left = {code: set(rule.explains) for code, rule in rules().items()}
+    assert set().union(*left.values()) <= set(left)
+    while left:
+        ends = {code for code, explains in left.items() if not explains & set(left)}
+        assert ends, f"a circle among {sorted(left)}"
+        left = {code: explains for code, explains in left.items() if code not in ends}
+
+
+NORM, RATIO = "gradient.parameters.norm", "gradient.parameters.first_last_ratio"
+UNFITTED: Values = {"loss.swap": 1.0, "loss.swap.chance": 4.0}
+
+# code, values just short of the threshold, values just beyond, severity
+EDGES: list[tuple[str, Values, Values, str]] = [
+    ("ED101", {"head.slope_saturated_fraction": 0.10}, {"head.slope_saturated_fraction": 0.11}, "warning"),
+    (
+        "ED101",
+        {"head.slope_saturated_fraction": (0.10, 0.3)},
+        {"head.slope_saturated_fraction": (0.11, 0.3)},
+        "warning",
+    ),
+    ("ED101", {}, {"head.slope_saturated_fraction": (0.51, 0.6)}, "critical"),
+    ("ED101", {}, {"head.slope_saturated_fraction": (0.49, 0.6)}, "warning"),
+    ("ED102", {"head.zero_slope_fraction": 0.01}, {"head.zero_slope_fraction": 0.011}, "warning"),
+    ("ED102", {}, {"head.zero_slope_fraction": 0.51}, "critical"),
+    (
+        "ED103",
+        {"loss.swap": 2.5, "loss.swap.floor": 1.25, "loss.swap.chance": 4.2, "floor_gap.swap": 0.4},
+        {"loss.swap": 2.5, "loss.swap.floor": 1.26, "loss.swap.chance": 4.2, "floor_gap.swap": 0.4},
+        "critical",
+    ),
+    (
+        "ED103",
+        {"loss.swap": 2.5, "loss.swap.floor": 2.2, "loss.swap.chance": 4.2, "floor_gap.swap": (0.3, 0.51)},
+        {"loss.swap": 2.5, "loss.swap.floor": 2.2, "loss.swap.chance": 4.2, "floor_gap.swap": (0.3, 0.49)},
+        "critical",
+    ),
+    ("ED104", {"head.nonfinite_fraction": 0.0}, {"head.nonfinite_fraction": 1e-5}, "critical"),
+    ("ED201", {"auroc.swap": 0.80}, {"auroc.swap": 0.79}, "warning"),
+    ("ED201", {"auroc.swap": (0.7, 0.81)}, {"auroc.swap": (0.7, 0.79)}, "warning"),
+    ("ED201", {"auroc.swap": (0.3, 0.49)}, {"auroc.swap": (0.45, 0.55)}, "critical"),
+    (
+        "ED202",
+        {"auroc.swap": (0.3, 0.50), "gap_std.swap": -1},
+        {"auroc.swap": (0.3, 0.49), "gap_std.swap": -1},
+        "critical",
+    ),
+    (
+        "ED202",
+        {"auroc.swap": 0.3, "gap_std.swap": 0.0},
+        {"auroc.swap": 0.3, "gap_std.swap": -0.1},
+        "critical",
+    ),
+    ("ED203", {"auroc.policy": (0.51, 0.6)}, {"auroc.policy": (0.50, 0.6)}, "warning"),
+    ("ED203", {}, {"auroc.policy": (0.4, 0.49)}, "critical"),
+    ("ED301", {NORM: 1e-6, **UNFITTED}, {NORM: 9e-7, **UNFITTED}, "critical"),
+    (
+        "ED301",
+        {NORM: 0.0, "loss.swap": 0.039, "loss.swap.chance": 4.0},
+        {NORM: 0.0, "loss.swap": 0.040, "loss.swap.chance": 4.0},
+        "critical",
+    ),
+    ("ED301", {NORM: 1, RATIO: 1e-3, **UNFITTED}, {NORM: 1, RATIO: 9e-4, **UNFITTED}, "warning"),
+    ("ED302", {NORM: 1e3}, {NORM: 1001}, "critical"),
+    ("ED302", {NORM: 1, RATIO: 1e3}, {NORM: 1, RATIO: 1001}, "warning"),
+    (
+        "ED303",
+        {"gradient.actions.relative_median": (0.0, 0.010), "gradient.actions.norm_median": 1},
+        {"gradient.actions.relative_median": (0.0, 0.009), "gradient.actions.norm_median": 1},
+        "critical",
+    ),
+    (
+        "ED304",
+        {"gradient.actions.share_max": (0.42, 0.6), "data.action_dimensions": 7},
+        {"gradient.actions.share_max": (0.43, 0.6), "data.action_dimensions": 7},
+        "warning",
+    ),
+    (
+        "ED304",
+        {"gradient.actions.share_max": 1.0, "data.action_dimensions": 3},
+        {"gradient.actions.share_max": 0.76, "data.action_dimensions": 4},
+        "warning",
+    ),
+    ("ED601", {"data.nonfinite_fraction": 0.0}, {"data.nonfinite_fraction": 0.01}, "critical"),
+    ("ED602", {"data.all_padded_fraction": 0.0}, {"data.all_padded_fraction": 0.01}, "warning"),
+]
+
+
+@pytest.mark.parametrize(("code", "short", "beyond", "severity"), EDGES)
+def test_a_rule_fires_beyond_its_threshold_and_not_before(
+    code: str, short: Values, beyond: Values, severity: str
+) -> None:
+    assert code not in found(short)
+    finding = found(beyond)[code]
+    assert finding.severity == severity
+    assert set(finding.evidence) <= set(beyond)
+    assert finding.evidence
+    assert finding.explained_by is None or finding.explained_by in found(beyond)
+
+
+def test_every_rule_is_tried_at_its_edge() -> None:
+    assert {code for code, *_ in EDGES} == set(rules())
+
+
+DEAD: Values = {
+    "head.slope_saturated_fraction": 1.0,
+    "head.zero_slope_fraction": 1.0,
+    "head.nonfinite_fraction": 0.0,
+    "loss.swap": 4.159,
+    "loss.swap.floor": 2.25,
+    "loss.swap.chance": 4.159,
+    "floor_gap.swap": 1.0,
+    "auroc.swap": 0.5,
+    "gap_std.swap": 0.0,
+    "auroc.policy": 0.5,
+    NORM: 0.0,
+    "gradient.actions.relative_median": 0.0,
+    "gradient.actions.norm_median": 0.0,
+    "data.all_padded_fraction": 0.1,
+}
+
+
+def test_the_root_cause_comes_first_and_every_chain_ends_at_one() -> None:
+    findings, _ = judge(measurements(DEAD))
+    codes = [finding.code for finding in findings]
+    assert codes[0] == "ED102"
+    assert {"ED101", "ED201", "ED203", "ED301", "ED303", "ED602"} <= set(codes)
+    roots = [finding for finding in findings if finding.explained_by is None]
+    assert list(findings[: len(roots)]) == roots  # what is explained stands behind
+    assert {finding.explained_by for finding in findings} <= {None, *(root.code for root in roots)}
+    assert [root.severity for root in roots] == sorted(root.severity for root in roots)  # "critical" < "warning"
+
+
+def test_a_chain_of_explanations_is_told_by_its_root() -> None:
+    """A loss at its floor explains saturation, and saturation explains the dead action gradient."""
+    chain: Values = {
+        "loss.swap": 2.48,
+        "loss.swap.floor": 2.25,
+        "loss.swap.chance": 4.16,
+        "floor_gap.swap": 0.12,
+        "head.slope_saturated_fraction": 0.99,
+        "gradient.actions.relative_median": 1e-4,
+        "gradient.actions.norm_median": 1e-5,
+    }
+    explained = {code: finding.explained_by for code, finding in found(chain).items()}
+    assert explained == {"ED103": None, "ED101": "ED103", "ED303": "ED103"}
+    del chain["loss.swap.floor"]
+    explained = {code: finding.explained_by for code, finding in found(chain).items()}
+    assert explained == {"ED101": None, "ED303": "ED101"}
+
+
+def test_a_rule_whose_measurement_is_missing_is_skipped_by_its_name() -> None:
+    findings, skipped = judge(measurements({"auroc.swap": 0.9}))
+    assert not findings
+    reasons = {s.name: s.reason for s in skipped}
+    assert set(reasons) == set(rules()) - {"ED201"}
+    assert reasons["ED202"] == "gap_std.swap was not measured"
+
+
+def test_select_and_ignore() -> None:
+    assert set(found(DEAD, select=("ED1",))) == {"ED101", "ED102"}
+    assert set(found(DEAD, select=("ED1", "ED602"), ignore=("ED102",))) == {"ED101", "ED602"}
+    assert set(found(DEAD, ignore=("ED",))) == set()
+    assert found(DEAD, ignore=("ED102", "ED201"))["ED303"].explained_by == "ED101"
+    assert judge(measurements({}), select=("ED201",))[1][0].name == "ED201"
+
+
+def test_no_measurement_no_finding() -> None:
+    assert found({}) == {}

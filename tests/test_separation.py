@@ -1,0 +1,133 @@
+"""Ranks, gaps and AUROC where the energies are known exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from energydiag.batch import Batch
+from energydiag.energies.pairs import Pairs
+from energydiag.models.energy_function import EnergyFunction
+from energydiag.probes import Evidence, MeasuringSettings
+from energydiag.probes.separation import PROBE, _standardised, ranks
+from energydiag.results import Measurement
+
+small = st.integers(-2, 2)  # few values, so many ties
+
+
+@given(rows=st.integers(1, 5).flatmap(lambda m: st.lists(st.lists(small, min_size=m + 1, max_size=m + 1), min_size=1)))
+def test_ranks_equal_counting_one_by_one(rows: list[list[int]]) -> None:
+    table = np.array(rows, dtype=np.float64)
+    auroc, top1, mrr = ranks(table[:, 0], table[:, 1:])
+    for i, (positive, *negatives) in enumerate(rows):
+        lower, equal = (sum(f(e) for e in negatives) for f in (positive.__gt__, positive.__eq__))
+        above = len(negatives) - lower - equal
+        assert auroc[i] == pytest.approx((above + equal / 2) / len(negatives))
+        assert top1[i] == pytest.approx(0 if lower else 1 / (1 + equal))
+        assert mrr[i] == pytest.approx(1 / (1 + lower + equal / 2))
+
+
+def moments(negative: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    return np.array([negative.mean(), (negative**2).mean(), positive.mean(), (positive**2).mean()])
+
+
+@pytest.mark.parametrize("shift", [0.0, -7.5, 1e4])
+def test_standardised_gap_is_that_over_the_pooled_deviation(shift: float) -> None:
+    generator = np.random.default_rng(0)
+    negative, positive = shift + 1 + generator.normal(size=300), shift + 0.5 * generator.normal(size=50)
+    wanted = (negative.mean() - positive.mean()) / np.sqrt((negative.var() + positive.var()) / 2)
+    assert float(_standardised(moments(negative, positive))) == pytest.approx(wanted, rel=1e-4)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
+def test_standardised_gap_of_constant_energies_is_zero(value: float) -> None:
+    assert float(_standardised(moments(np.full(7, value), np.full(3, value)))) == 0
+
+
+class Distance(nn.Module):
+    """Squared distance between the action and what the context says it should be."""
+
+    def forward(self, hidden: Tensor, actions: Tensor, _mask: Tensor | None) -> Tensor:
+        return (actions[:, 0] - hidden[:, :2]).square().sum(dim=1)
+
+
+N = 8
+
+
+def evidence(wrong: int = 0, *, sign: str = "energy") -> Evidence:
+    """Actions on a line, one apart; the contexts of the first ``wrong`` samples ask for their neighbour's action."""
+    place = torch.arange(N, dtype=torch.float32)
+    actions = torch.stack((place, torch.zeros(N)), dim=1)[:, None]
+    asked = place.clone()
+    asked[:wrong] += 1
+    hidden = torch.stack((asked, torch.zeros(N), torch.ones(N)), dim=1)
+    batch = Batch(hidden, actions, policy_actions=actions.clone(), negatives=actions[:, None] + 10)
+    energy = EnergyFunction(Distance(), "test", sign=sign)  # type: ignore[arg-type]
+    return Evidence(energy, batch, batch, MeasuringSettings(swap_size=N))
+
+
+def measure(given: Evidence) -> dict[str, Measurement]:
+    return {m.name: m for m in PROBE.measure(given).measurements}
+
+
+def test_energies_are_the_hand_made_ones() -> None:
+    given = evidence()
+    place = given.swap.index[0].float()
+    assert torch.equal(given.swap.energy[0], (place[:, None] - place[None]).square())
+    assert torch.equal(given.positive, torch.zeros(N))
+
+
+def test_a_perfect_model() -> None:
+    found = measure(evidence())
+    squares = [float((i - j) ** 2) for i in range(N) for j in range(N) if i != j]
+    assert found["gap.swap"].value == pytest.approx(np.mean(squares))
+    assert found["gap_std.swap"].value == pytest.approx(np.mean(squares) / np.sqrt(np.var(squares) / 2))
+    assert [found[f"{name}.swap"].value for name in ("auroc", "top1", "mrr")] == [1, 1, 1]
+    assert found["gap.supplied"].value == 200
+    assert found["auroc.supplied"].value == 1
+    assert "top1.supplied" not in found  # with one negative it says what AUROC says
+
+
+def test_an_action_that_is_the_experts_own_is_a_tie() -> None:
+    found = measure(evidence())
+    assert (found["auroc.policy"].value, found["gap.policy"].value, found["gap_std.policy"].value) == (
+        0.5,
+        0,
+        0,
+    )
+
+
+def test_contexts_that_ask_for_another_action() -> None:
+    found = measure(evidence(wrong=2))
+    # their own action loses to the one that is asked for and ties with the one beyond it
+    lost = [(1 + 0.5) / (N - 1), (1 + 0.5) / (N - 1)]
+    assert found["auroc.swap"].value == pytest.approx(1 - sum(lost) / N)
+    assert found["top1.swap"].value == pytest.approx((N - 2) / N)
+    assert found["mrr.swap"].value == pytest.approx((N - 2 + 2 / (1 + 1 + 0.5)) / N)
+
+
+def test_a_score_given_as_energy_is_inverted_and_turned_round_is_not() -> None:
+    assert measure(evidence(sign="score"))["auroc.swap"].value == 0
+    assert measure(evidence(sign="score"))["gap.swap"].value < 0
+
+
+def test_chance_beside_the_measured() -> None:
+    found = measure(evidence())
+    assert found["top1.swap.chance"].value == pytest.approx(1 / N)
+    assert found["mrr.swap.chance"].value == pytest.approx(sum(1 / r for r in range(1, N + 1)) / N)
+
+
+def test_what_the_dump_cannot_feed_is_skipped_by_name() -> None:
+    skipped = {s.name: s.reason for s in PROBE.measure(evidence()).skipped}
+    assert skipped == {"separation.layers": "the dump has no `layer_actions`"}
+
+
+def test_every_context_meets_every_other_of_its_set_once() -> None:
+    given = evidence()
+    size = Pairs(given.batch.hidden, given.batch.actions, None, shared=True).candidates
+    assert given.swap.negative.shape == (N, size - 1)
+    assert sorted(given.swap.index.reshape(-1).tolist()) == list(range(N))
