@@ -10,12 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 SIZES = ((8, 512, 4096, 512, 8), (32, 128, 1024, 512, 8), (64, 32, 128, 64, 4))
 """B contexts, S tokens, D context width, hidden width, attention heads."""
@@ -100,12 +100,12 @@ def main() -> None:
         results.append({"size": size[:3], **figures, **{f"{k}_mib": v for k, v in memory.items()}})
         print(
             f"{', '.join(map(str, size[:3])):>16} {figures['expanded_seconds']:9.2f}s {figures['ours_seconds']:7.3f}s "
-            f"{figures['speedup']:8.1f}x {figures['speedup'] / size[0]:6.2f} {memory['expanded']:7.0f} > {memory['ours']:3.0f} MiB "
+            f"{figures['speedup']:8.1f}x {figures['speedup'] / size[0]:6.2f} "
+            f"{memory['expanded']:7.0f} > {memory['ours']:3.0f} MiB "
             f"{figures['relative_difference']:11.1e}"
         )
     if arguments.json:
-        with open(arguments.json, "w") as stream:
-            json.dump(results, stream, indent=2)
+        Path(arguments.json).write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

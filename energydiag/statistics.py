@@ -44,14 +44,14 @@ class Resampler:
         self._weights = generator.multinomial(count, np.full(count, 1.0 / count), size=resamples).astype(np.float64)
 
     def mean(self, values: NDArray[np.floating]) -> Estimate:
-        """Mean of ``values [n]``; samples that are NaN are left out."""
+        """Mean of ``values [n]``; samples that are not finite are left out."""
         return self.of_means(values[:, None], lambda means: means[..., 0])
 
     def of_means(self, columns: NDArray[np.floating], statistic: Callable[[FloatArray], FloatArray]) -> Estimate:
         """A function of the means of several columns.
 
         Args:
-            columns: ``[n, k]``; a row with a NaN is left out.
+            columns: ``[n, k]``; a row with a value that is not finite is left out.
             statistic: ``[..., k]`` means to ``[...]`` values, elementwise over the leading dimensions.
         """
         data = np.asarray(columns, dtype=np.float64)

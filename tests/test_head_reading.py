@@ -125,7 +125,6 @@ ENDS: dict[str, tuple[Callable[[Written, Tensor], Tensor], str, tuple[float, flo
         "0.5·sigmoid(raw), raw averaged over the steps first",
         (0, 0.5),
     ),
-    "hardtanh of another range": (lambda _, r: functional.hardtanh(mean(r), 0.0, 6.0), "raw", None),
 }
 
 BUILT_IN = {
@@ -235,3 +234,29 @@ def test_slopes_are_those_of_autograd_over_their_maximum(name: str) -> None:
     (gradient,) = torch.autograd.grad(activation.value(u).sum(), u)
     assert activation.relative_slope is not None
     torch.testing.assert_close(activation.relative_slope(u.detach()), gradient / gradient.max(), atol=1e-9, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("end", "name"),
+    [
+        (lambda r: torch.sigmoid(r).pow(2), "pow"),
+        (lambda r: torch.sigmoid(r).clamp(0.1, 0.9), "clamp"),
+        (lambda r: functional.elu(r), "elu"),
+        (lambda r: functional.hardtanh(r, 0.0, 6.0), "hardtanh"),
+        (lambda r: -torch.linalg.vector_norm(r[..., None], dim=-1), "linalg_vector_norm"),
+    ],
+)
+def test_an_end_that_is_not_understood_is_not_called_linear(end: Callable[[Tensor], Tensor], name: str) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.out = nn.Linear(CONTEXT + ACTION, 1)
+
+        def forward(self, hidden: Tensor, actions: Tensor, _mask: Tensor | None) -> Tensor:
+            return end(self.out(torch.cat((hidden.mean(1), actions.mean(1)), dim=-1)).squeeze(-1))
+
+    batch = make_batch()
+    reading = read_head(EnergyFunction(Model().eval(), "user"), batch.hidden, batch.actions, batch.pad_mask)
+    assert reading.activation is None
+    assert reading.stopped_at == name
+    assert name in reading.describe()

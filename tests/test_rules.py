@@ -93,12 +93,6 @@ EDGES: list[tuple[str, Values, Values, str]] = [
         {"auroc.swap": (0.3, 0.49), "gap_std.swap": -1},
         "critical",
     ),
-    (
-        "ED202",
-        {"auroc.swap": 0.3, "gap_std.swap": 0.0},
-        {"auroc.swap": 0.3, "gap_std.swap": -0.1},
-        "critical",
-    ),
     ("ED203", {"auroc.policy": (0.51, 0.6)}, {"auroc.policy": (0.50, 0.6)}, "warning"),
     ("ED203", {}, {"auroc.policy": (0.4, 0.49)}, "critical"),
     ("ED301", {NORM: 1e-6, **UNFITTED}, {NORM: 9e-7, **UNFITTED}, "critical"),

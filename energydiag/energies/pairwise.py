@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -10,8 +11,7 @@ from torch import Tensor, nn
 
 from energydiag.energies.memory import DEFAULT_BUDGET
 from energydiag.energies.pairs import Pairs, PairTable, RowFunction, map_pairs
-from energydiag.errors import EnergydiagError, ModelFailed
-from energydiag.models.energy_function import EnergyFunction
+from energydiag.models.energy_function import EnergyFunction, model_failures
 
 _CHECK_TOLERANCE = 1e-3
 """Largest difference, relative to the largest energy, before batching is called wrong; rounding stays below 1e-5."""
@@ -72,29 +72,20 @@ def pair_table(
     Raises:
         ModelFailed: The module raised even when called row by row.
     """
-    where = {"device": energy.device, "dtype": energy.dtype}
-    try:
+    run = functools.partial(map_pairs, function, pairs, device=energy.device, dtype=energy.dtype)
+    with model_failures(pairs.hidden, pairs.actions):
         known = _why_rows.get(energy.module)
-        method = "rows" if known else "vmap"
         budget = 0 if energy.module in _alone else memory_budget  # 0: one row at a time
-        table = map_pairs(function, pairs, memory_budget=budget, method=method, **where)  # type: ignore[arg-type]
+        table = run(memory_budget=budget, method="rows" if known else "vmap")
         if known is None or (table.method == "rows" and not known):
             known = table.reason or _difference(energy, function, pairs, table)
             if known and table.method == "vmap":
-                table = map_pairs(function, pairs, memory_budget=memory_budget, method="rows", **where)  # type: ignore[arg-type]
+                table = run(memory_budget=memory_budget, method="rows")
             if known and _difference(energy, function, pairs, table):
                 _alone.add(energy.module)
                 known += " (one at a time, since a row's energy depends on the other rows of a call)"
-                table = map_pairs(function, pairs, memory_budget=0, method="rows", **where)  # type: ignore[arg-type]
+                table = run(memory_budget=0, method="rows")
             _why_rows[energy.module] = known
-    except (EnergydiagError, torch.OutOfMemoryError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        raise ModelFailed(
-            f"The model raised {type(error).__name__} on hidden {list(pairs.hidden.shape)} and actions "
-            f"{list(pairs.actions.shape)}: {(str(error).splitlines() or [''])[0]}",
-            "check that the batch was dumped for this model.",
-        ) from error
     return replace(table, reason=known or None)
 
 

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from energydiag.errors import ModelFailed
+from energydiag.errors import EnergydiagError, ModelFailed, first_line
 
 Sign = Literal["energy", "score"]
+
+
+@contextmanager
+def model_failures(hidden: Tensor, actions: Tensor) -> Iterator[None]:
+    """Turns whatever a module raises in the block into a `ModelFailed` that names the inputs' shapes."""
+    try:
+        yield
+    except (EnergydiagError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise ModelFailed(
+            f"The model raised {type(error).__name__} on hidden {list(hidden.shape)} and actions "
+            f"{list(actions.shape)}: {first_line(error)}",
+            "check that the batch was dumped for this model.",
+        ) from error
 
 
 @dataclass(frozen=True)

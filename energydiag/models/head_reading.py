@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from energydiag.models.activations import ACTIVATIONS, Activation
-from energydiag.models.energy_function import EnergyFunction
+from energydiag.models.energy_function import EnergyFunction, model_failures
 
 _SHAPE_ONLY = frozenset(
     (
@@ -26,6 +26,24 @@ _SHAPE_ONLY = frozenset(
     )
 )
 _POOLS = frozenset({"mean", "sum"})
+_CURVED = frozenset(
+    (
+        *("pow", "square", "sqrt", "rsqrt", "abs", "exp", "log", "log1p", "expm1", "sin", "cos", "erf"),
+        *("clamp", "clip", "minimum", "maximum", "where", "elu", "selu", "celu", "gelu", "silu", "mish"),
+        *("leaky_relu", "relu6", "hardtanh", "hardswish", "softplus", "softsign", "sigmoid", "tanh", "relu"),
+        *(
+            "norm",
+            "linalg_norm",
+            "linalg_vector_norm",
+            "cdist",
+            "cosine_similarity",
+            "logsumexp",
+            "softmax",
+            "log_softmax",
+        ),
+    )
+)
+"""Functions that bend the energy; where the walk back ends at one, its slope is not known."""
 _SAME_ACTIVATION = {"special_expit": "sigmoid", "log_sigmoid": "logsigmoid"}
 _SAME_ARITHMETIC = {"multiply": "mul", "subtract": "sub", "divide": "div", "true_divide": "div", "idiv": "div"}
 
@@ -64,6 +82,7 @@ class HeadReading:
         pooled: ``"before"`` or ``"after"`` the activation, or ``"none"``.
         module: Name of the submodule whose output is the raw value; empty where none is.
         call: Which of the calls of this activation in one forward pass it is, from 0.
+        stopped_at: The function at the end that could not be read, if one bends the energy there.
     """
 
     activation: Activation | None
@@ -74,6 +93,7 @@ class HeadReading:
     pooled: str = "none"
     module: str = ""
     call: int = -1
+    stopped_at: str = ""
 
     @property
     def energy_range(self) -> tuple[float, float] | None:
@@ -88,6 +108,8 @@ class HeadReading:
 
     def describe(self) -> str:
         """The energy as a formula, in words a user can check against the code."""
+        if self.stopped_at:
+            return f"energy ends in `{self.stopped_at}`, whose slope and range are not known here"
         if self.activation is None:
             formula = _affine("raw", self.scale, self.offset)
         else:
@@ -213,7 +235,7 @@ def read_head(
     hooks = [m.register_forward_hook(remember(name)) for name, m in energy.module.named_modules() if name]
     recorder = _Recorder()
     try:
-        with torch.no_grad(), recorder:
+        with torch.no_grad(), model_failures(hidden_BSD, actions_BHA), recorder:
             answer = energy(hidden_BSD, actions_BHA, pad_mask_BS)
     finally:
         for hook in hooks:
@@ -235,6 +257,9 @@ def _walk_back(answer: Tensor, calls: Sequence[_Call], outputs: Mapping[int, str
             continue
         activation = _activation_of(call) if reading.activation is None else None
         if activation is None:
+            name = _activation_name(call.name)
+            if reading.activation is None and name in _CURVED:
+                reading = replace(reading, stopped_at=name)
             break
         index = next(i for i, other in enumerate(_of_activation(calls, activation)) if other is call)
         reading = replace(

@@ -109,6 +109,7 @@ class Evidence:
     @functools.cached_property
     def swap(self) -> SwapTables:
         """Energies over the swap sets."""
+        reading = self.reading  # read here, outside of the batched calls below
         index = swap_sets(len(self.batch), self.settings.swap_size, self._generator(1))
         energies, inners = [], []
         self._swap_reason: str | None = None
@@ -116,17 +117,24 @@ class Evidence:
             part = self.batch.take(members)
             pairs = Pairs(part.hidden, part.actions, part.pad_mask, shared=True)
             with torch.no_grad():
-                table = pair_table(self.energy, self._energy_and_inner, pairs, self.settings.memory_budget)
+                table = pair_table(
+                    self.energy,
+                    lambda h, a, m: self._energy_and_inner(reading, h, a, m),
+                    pairs,
+                    self.settings.memory_budget,
+                )
             energies.append(table.values[0].float().cpu())
             if len(table.values) > 1:
                 inners.append(table.values[1].cpu())
             self._swap_reason = table.reason
         return SwapTables(index, torch.stack(energies), torch.stack(inners) if inners else None)
 
-    def _energy_and_inner(self, hidden: Tensor, actions: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
-        if self.reading.activation is None:
+    def _energy_and_inner(
+        self, reading: HeadReading, hidden: Tensor, actions: Tensor, mask: Tensor | None
+    ) -> tuple[Tensor, ...]:
+        if reading.activation is None:
             return (self.energy(hidden, actions, mask),)
-        with ActivationProbe(self.reading) as probe:
+        with ActivationProbe(reading) as probe:
             energy = self.energy(hidden, actions, mask)
         if probe.activation_input is None:
             return (energy,)

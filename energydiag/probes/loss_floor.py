@@ -12,7 +12,7 @@ import torch
 from energydiag.losses import chance_loss, floor_loss, info_nce_per_row
 from energydiag.probes.evidence import Evidence
 from energydiag.probes.probe import Answer, Probe, measured
-from energydiag.results import Measurement
+from energydiag.results import Measurement, Skipped
 
 
 def _measure(evidence: Evidence) -> Answer:
@@ -22,11 +22,16 @@ def _measure(evidence: Evidence) -> Answer:
     negatives, count = swap.energy.shape[1] - 1, len(rows)
     limits = evidence.reading.energy_range
     chance = chance_loss(negatives)
+    loss = measured("loss.swap", evidence.swap_samples.mean(rows), "nat")
+    if evidence.reading.stopped_at:
+        reason = f"the energy ends in `{evidence.reading.stopped_at}`, whose range is not known"
+        known = (loss, Measurement("loss.swap.chance", chance, "nat", count))
+        return Answer(known, skipped=(Skipped("floor_gap.swap", reason),))
     floor = floor_loss(negatives, None if limits is None else limits[1] - limits[0], tau)
     gap = evidence.swap_samples.of_means(rows[:, None], lambda m: (m[..., 0] - floor) / (chance - floor))
     return Answer(
         (
-            measured("loss.swap", evidence.swap_samples.mean(rows), "nat"),
+            loss,
             Measurement("loss.swap.floor", floor, "nat", count),
             Measurement("loss.swap.chance", chance, "nat", count),
             measured("floor_gap.swap", gap, "1"),

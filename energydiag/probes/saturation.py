@@ -28,6 +28,10 @@ def _measure(evidence: Evidence) -> Answer:
     reading, inner = evidence.reading, evidence.swap.inner
     contexts = evidence.swap.positive.shape[0]
     facts = [Measurement("head.energy_std", float(evidence.swap.energy.double().std()), "energy", contexts)]
+    if reading.stopped_at:
+        reason = f"the energy ends in `{reading.stopped_at}`, whose slope is not known"
+        names = ("head.slope_saturated_fraction", "head.zero_slope_fraction", "head.range_use")
+        return Answer(measurements=tuple(facts), skipped=tuple(Skipped(name, reason) for name in names))
     if reading.activation is None or inner is None:
         zero = tuple(
             Measurement(name, 0.0, "1", contexts)

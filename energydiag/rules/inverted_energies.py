@@ -1,7 +1,7 @@
 """Inverted energies: the expert's action has the higher energy, so descending goes the wrong way.
 
 ## What it checks
-AUROC against swap negatives significantly below .5 (the whole 95 % interval), with a negative energy gap.
+AUROC against swap negatives significantly below .5: the whole 95 % interval.
 
 ## Why it is bad
 Everything that uses the energy (ranking, correction) does the opposite of what it should, with full confidence.
@@ -26,7 +26,7 @@ from energydiag.rules.wording import number, with_interval
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     auroc, gap = given["auroc.swap"], given["gap_std.swap"]
-    if (auroc.ci95[1] if auroc.ci95 else auroc.value) >= 0.5 or gap.value >= 0:
+    if (auroc.ci95[1] if auroc.ci95 else auroc.value) >= 0.5:
         return None
     return Judgement(
         "critical",

@@ -49,10 +49,11 @@ class Rule:
         code: ``ED`` and three digits; the first tells the family, and none is ever used again.
         name: Short name in kebab-case.
         needs: Measurements it receives; it is not asked where one is missing.
-        evidence: Those of `needs` that a finding shows.
+        evidence: Those of `needs` and `optional` that a finding shows.
         healthy: What would be healthy, by the name of the measurement.
         thresholds: What it compares with, by a name of its own.
-        judge: From exactly the measurements that it needs to a judgement, or None where all is well.
+        judge: From the measurements of `needs`, and those of `optional` that were made, to a judgement, or None where
+            all is well.
         explains: Codes of findings that this one, where both are found, is the reason for.
         fixes: Names of repairs, most promising first.
         optional: Measurements that it receives where they were made.
