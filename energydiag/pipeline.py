@@ -91,7 +91,7 @@ def _read_checkpoint(path: Path, options: ModelOptions) -> tuple[EnergyFunction,
     energy = build_energy(
         weights.tensors,
         settings,
-        model=options.model or settings.get("architecture"),
+        model=options.model,
         model_arguments=options.model_arguments,
     )
     energy.module.to(device=_device(options.device), dtype=_dtype(options.dtype))

@@ -258,3 +258,15 @@ def test_random_bytes_are_refused(
     path.write_bytes(start + rest)
     with pytest.raises(UnreadableFile):
         read_tensor_file(path, "batch dump")
+
+
+def test_metadata_cannot_name_code_to_run(tmp_path: Path) -> None:
+    marker = tmp_path / "marker"
+    code = tmp_path / "code.py"
+    code.write_text(f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n")
+    path = tmp_path / "head.safetensors"
+    metadata = {"architecture": f"{code}:factory", "head": "linear", "nhead": "2"}
+    save_file(make_head().state_dict(), path, metadata)
+    with pytest.raises(EnergydiagError, match="No built-in architecture"):
+        load_checkpoint(path)
+    assert not marker.exists()

@@ -12,6 +12,7 @@ from energydiag import __version__
 from energydiag.cli import demo, inspect_checkpoint, report, rules
 from energydiag.cli.config import read_defaults
 from energydiag.errors import EnergydiagError
+from energydiag.inert import inert
 
 app = typer.Typer(
     name="energydiag",
@@ -65,7 +66,7 @@ def main() -> None:
     try:
         app()
     except EnergydiagError as error:
-        typer.echo(f"energydiag: {error.message}\n  next: {error.next_step}", err=True)
+        typer.echo(f"energydiag: {inert(error.message)}\n  next: {inert(error.next_step)}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         typer.echo("energydiag: interrupted", err=True)

@@ -10,7 +10,7 @@ import typer
 from energydiag.cli import options as o
 from energydiag.cli.output import destinations, progress_bar, write, write_figures
 
-_HEAD, _NHEAD, _TAU = "original", 4, 0.5
+_HEAD, _NHEAD, _TAU = "original", 8, 0.5
 
 
 def demo(

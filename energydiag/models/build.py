@@ -52,7 +52,8 @@ def build_energy(
         _check_fit(module, stripped)
         _fill(module, stripped)
         return EnergyFunction(module.eval(), model, dict(settings), sign)
-    architecture, stripped = _recognise(tensors, model)
+    # what a file says of itself may name a built-in architecture, never code to run
+    architecture, stripped = _recognise(tensors, model or settings.get("architecture"))
     _require(architecture, settings)
     why_not = architecture.check(stripped, settings)
     if why_not:

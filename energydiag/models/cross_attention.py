@@ -85,10 +85,15 @@ def _count_blocks(tensors: Mapping[str, Tensor], part: str) -> int:
 
 
 def _matches(keys: frozenset[str]) -> bool:
-    return "cross.in_proj_weight" in keys and all(f"{part}.fc1.weight" in keys for part in _PARTS)
+    return "cross.in_proj_weight" in keys and all(any(key.startswith(f"{part}.") for key in keys) for part in _PARTS)
 
 
 def _matrix_shape(tensors: Mapping[str, Tensor], key: str) -> tuple[int, int]:
+    if key not in tensors:
+        raise InvalidCheckpoint(
+            f"The checkpoint does not fit the model, so nothing was measured. missing: {key}.",
+            "check that the whole state dict was saved.",
+        )
     shape = tensors[key].shape
     if len(shape) != 2 or 0 in shape:
         raise InvalidCheckpoint(

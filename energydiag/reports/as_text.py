@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import unicodedata
 from collections.abc import Iterable, Mapping
 
 from rich.console import Console, Group, RenderableType
@@ -12,6 +11,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from energydiag.inert import inert
 from energydiag.reports.report import Look, Report
 from energydiag.results import Diagnosis, Finding, Measurement
 
@@ -172,11 +172,6 @@ def _small_print(diagnosis: Diagnosis) -> Iterable[RenderableType]:
             yield Padding(Text(inert(f"{skipped.name}: {skipped.reason}"), style="dim"), (0, 0, 0, 2))
     if diagnosis.notes or diagnosis.skipped:
         yield Text("")
-
-
-def inert(text: str) -> str:
-    """The text without control characters, which a terminal would obey."""
-    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(c).startswith("C") else c for c in text)
 
 
 REPORT = Report("text", _render)

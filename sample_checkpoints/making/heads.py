@@ -23,7 +23,7 @@ from energydiag.training.plan import TrainingPlan
 from .dumps import encode_header
 
 HIDDEN = 64
-NHEAD = 4
+NHEAD = 8
 
 
 @dataclasses.dataclass(frozen=True)

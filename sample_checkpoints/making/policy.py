@@ -1,6 +1,7 @@
-"""A small transformer policy over entity tokens that predicts an action chunk after every layer.
+"""A small transformer policy over entity and action tokens that predicts an action chunk after every layer.
 
-Shapes: N time steps, S tokens, F features a token, D width, L layers, H steps a chunk, A action dims.
+Shapes: N time steps, E entity tokens, H action tokens (one a step of the chunk), S = E + H tokens,
+F features an entity, D width, L layers, A action dims.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-TOKENS = (
+ENTITIES = (
     "task",
     "hand",
     "object 1",
@@ -24,18 +25,20 @@ TOKENS = (
     "object 1, previous frame",
     "object 2, previous frame",
 )
-S = len(TOKENS)
+E = len(ENTITIES)
 F = 10
-D = 128
+D = 64
 LAYERS = 4
 HEADS = 4
 H = 8
+S = E + H
+TOKENS = (*ENTITIES, *(f"action {step}" for step in range(H)))
 A = 4
 DROPOUT = 0.05
 # Light weights keep the early layers rough, so that the layers' chunks really differ.
 LAYER_WEIGHTS = (0.05, 0.1, 0.2, 1.0)
 BATCH = 128
-TRAIN_STEPS = 250
+TRAIN_STEPS = 400
 WARMUP_STEPS = 60
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 0.05
@@ -50,12 +53,12 @@ class Outputs(NamedTuple):
 
 
 def entity_features(obs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Splits observations [N, 39] into token features [N, S, F], zero where a token has fewer than F.
+    """Splits observations [N, 39] into token features [N, E, F], zero where a token has fewer than F.
 
     An object's token holds its position, its orientation, and its position relative to the hand of
     the same frame; the hand's token of the previous frame also holds the hand's motion since then.
     """
-    features = np.zeros((len(obs), S, F), dtype=np.float32)
+    features = np.zeros((len(obs), E, F), dtype=np.float32)
     now, previous, goal = obs[:, :18], obs[:, 18:36], obs[:, 36:39]
     for frame, hand, first, second in ((now, 1, 2, 3), (previous, 5, 6, 7)):
         features[:, hand, :4] = frame[:, :4]
@@ -90,8 +93,8 @@ def action_chunks(action: NDArray[np.float32], episode: NDArray[np.int32]) -> ND
 def feature_scale(
     features: NDArray[np.float32], pad: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Returns mean and standard deviation [S, F] of the unpadded features [N, S, F]."""
-    weight = (~pad)[..., None].astype(np.float64)
+    """Returns mean and standard deviation [E, F] of the unpadded features [N, E, F]."""
+    weight = (~pad[:, :E])[..., None].astype(np.float64)
     count = np.maximum(weight.sum(axis=0), 1.0)
     mean = (features * weight).sum(axis=0) / count
     std = np.sqrt(((features - mean) ** 2 * weight).sum(axis=0) / count)
@@ -124,47 +127,45 @@ class Block(nn.Module):
 
 
 class EntityPolicy(nn.Module):
-    """Entity tokens in, one action chunk per layer out; the last layer's chunk is the policy's action."""
+    """Entity and action tokens in, one chunk per layer out; the last layer's chunk is the policy's action."""
 
     mean: Tensor
     std: Tensor
 
     def __init__(self, tasks: int, mean: Tensor, std: Tensor) -> None:
-        """tasks: number of tasks; mean, std: [S, F], scale of the features."""
+        """tasks: number of tasks; mean, std: [E, F], scale of the features."""
         super().__init__()
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
         self.task_embedding = nn.Embedding(tasks, D)
         self.token_type = nn.Parameter(torch.randn(S, D) * 0.02)
-        self.embed = nn.ModuleList(nn.Linear(F, D) for _ in range(S))
+        self.embed = nn.ModuleList(nn.Linear(F, D) for _ in range(E))
         self.blocks = nn.ModuleList(Block() for _ in range(LAYERS))
         self.norms = nn.ModuleList(nn.LayerNorm(D) for _ in range(LAYERS))
-        self.heads = nn.ModuleList(nn.Linear(D, H * A) for _ in range(LAYERS))
+        self.heads = nn.ModuleList(nn.Linear(D, A) for _ in range(LAYERS))
 
     def tokens(self, features: Tensor, pad: Tensor, task: Tensor) -> Tensor:
-        """features: [N, S, F]; pad: [N, S] bool; task: [N]. Returns [N, S, D]."""
-        scaled = ((features - self.mean) / self.std).masked_fill(pad[..., None], 0.0)
+        """features: [N, E, F]; pad: [N, S] bool; task: [N]. Returns [N, S, D]."""
+        scaled = ((features - self.mean) / self.std).masked_fill(pad[:, :E, None], 0.0)
         embedded = torch.stack([layer(scaled[:, s]) for s, layer in enumerate(self.embed)], dim=1)
         task_token = functional.pad(self.task_embedding(task)[:, None], (0, 0, 0, S - 1))
-        return embedded + self.token_type + task_token
+        return functional.pad(embedded, (0, 0, 0, H)) + self.token_type + task_token
 
     def forward(self, features: Tensor, pad: Tensor, task: Tensor) -> Outputs:
-        """features: [N, S, F]; pad: [N, S] bool, True = hidden; task: [N]."""
+        """features: [N, E, F]; pad: [N, S] bool, True = hidden; task: [N]."""
         x = self.tokens(features, pad, task)
         visible = ~pad[:, None, None, :]
-        weight = (~pad)[..., None].to(x.dtype)
         chunks = []
         normed = x
         for block, norm, head in zip(self.blocks, self.norms, self.heads, strict=True):
             x = block(x, visible)
             normed = norm(x)
-            pooled = (normed * weight).sum(dim=1) / weight.sum(dim=1)
-            chunks.append(head(pooled).view(-1, H, A))
+            chunks.append(head(normed[:, E:]))
         return Outputs(normed, torch.stack(chunks, dim=1))
 
 
 class Examples(NamedTuple):
-    """features: [N, S, F]; pad: [N, S] bool; task: [N] int64; chunk: [N, H, A]."""
+    """features: [N, E, F]; pad: [N, S] bool; task: [N] int64; chunk: [N, H, A]."""
 
     features: Tensor
     pad: Tensor

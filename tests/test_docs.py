@@ -1,0 +1,25 @@
+"""Generated pages are those of the code, and what the README shows is what the program prints."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+def generator() -> object:
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["rules.md", "probes.md"])
+def test_generated_pages_are_up_to_date(name: str) -> None:
+    page = generator().PAGES[name]()  # type: ignore[attr-defined]
+    assert (DOCS / name).read_text(encoding="utf-8") == page, "run `make docs`"
