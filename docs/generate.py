@@ -1,4 +1,4 @@
-"""Writes docs/rules.md and docs/probes.md from the docstrings of the code; a test fails when they have drifted."""
+"""Writes the pages of rules, probes and fixes from the docstrings of the code; a test fails when they have drifted."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 from energydiag.discovery import discover
+from energydiag.fixes import fixes
+from energydiag.fixes.planning import AUTO, NEEDS
 from energydiag.probes import Probe
 from energydiag.rules import rules
 
@@ -41,7 +43,29 @@ def probes_page() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-PAGES = {"rules.md": rules_page, "probes.md": probes_page}
+def fixes_page() -> str:
+    """All fixes, each with the findings it handles and what it brings along."""
+    names = ", then ".join(f"`{name}`" for name in AUTO)
+    parts = [
+        "# Fixes\n",
+        NOTE,
+        "`energydiag fix-and-retrain --fix NAME` forces one of these, `--list-fixes` lists them.\n",
+        f"`--fix auto` takes those of {names} that handle a finding, and what they need. Where the energies are "
+        "inverted and nothing else is wrong, it turns the sign and trains nothing.\n",
+    ]
+    for fix in fixes().values():
+        parts.append(f"## {fix.name}\n")
+        parts.append(fix.page.replace("## ", "### ") + "\n")
+        parts.append(f"In short: {fix.changes}.")
+        if fix.handles:
+            parts.append(f"Handles: {', '.join(fix.handles)}.")
+        if fix.name in NEEDS:
+            parts.append(f"Brings along in `--fix auto`: {', '.join(f'`{name}`' for name in NEEDS[fix.name])}.")
+        parts.append("")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+PAGES = {"rules.md": rules_page, "probes.md": probes_page, "fixes.md": fixes_page}
 
 
 def main() -> None:

@@ -11,20 +11,36 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from energydiag.batches import load_batch
     from energydiag.energies import pairwise_energies
-    from energydiag.pipeline import inspect, load_checkpoint
-    from energydiag.results import Diagnosis
+    from energydiag.pipeline import RepairOptions, fix_and_retrain, inspect, load_checkpoint
+    from energydiag.plan import TrainingPlan
+    from energydiag.results import Diagnosis, Repair
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Diagnosis": "energydiag.results",
+    "Repair": "energydiag.results",
+    "RepairOptions": "energydiag.pipeline",
+    "TrainingPlan": "energydiag.plan",
+    "fix_and_retrain": "energydiag.pipeline",
     "inspect": "energydiag.pipeline",
     "load_batch": "energydiag.batches",
     "load_checkpoint": "energydiag.pipeline",
     "pairwise_energies": "energydiag.energies",
 }
 
-__all__ = ["Diagnosis", "__version__", "inspect", "load_batch", "load_checkpoint", "pairwise_energies"]
+__all__ = [
+    "Diagnosis",
+    "Repair",
+    "RepairOptions",
+    "TrainingPlan",
+    "__version__",
+    "fix_and_retrain",
+    "inspect",
+    "load_batch",
+    "load_checkpoint",
+    "pairwise_energies",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -51,6 +51,13 @@ class Batch:
         """Which samples belong together when resampling, ``[N]`` int: the episode, else each sample alone."""
         return torch.arange(len(self)) if self.episode is None else self.episode
 
+    def spread(self, limit: int) -> Tensor:
+        """At most ``limit`` positions, ``[n]`` int, spread evenly over the samples in order of their episodes."""
+        order = torch.argsort(self.groups, stable=True)
+        if limit >= len(order):
+            return torch.arange(len(self))
+        return order[torch.linspace(0, len(order) - 1, max(limit, 1)).round().long()].sort().values
+
     def unusable(self) -> tuple[Tensor, Tensor]:
         """``(non-finite [N], all hidden [N])``, bool: samples that no energy can be computed for."""
         broken = torch.zeros(len(self), dtype=torch.bool)

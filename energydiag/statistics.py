@@ -8,7 +8,7 @@ product. Intervals are percentiles.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,19 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval (None where one group alone gives no spread) and its number of samples."""
+    """A statistic of the samples.
+
+    Attributes:
+        value: Of the samples as they are.
+        ci95: 95 % interval, or None where one group alone gives no spread.
+        n: Number of samples.
+        draws: Its values over the resamples.
+    """
 
     value: float
     ci95: tuple[float, float] | None
     n: int
+    draws: FloatArray | None = field(default=None, repr=False, compare=False)
 
 
 class Resampler:
@@ -67,7 +75,7 @@ class Resampler:
         kept = drawn > 0
         with np.errstate(invalid="ignore", divide="ignore"):
             values = statistic((self._weights @ sums)[kept] / drawn[kept, None])
-        return Estimate(value, _interval(values, int(np.count_nonzero(counts))), len(data))
+        return _estimate(value, values, int(np.count_nonzero(counts)), len(data), kept)
 
     def quantile(self, values: NDArray[np.floating], q: float) -> Estimate:
         """The q-quantile of ``values [n]`` (lower of the two middle values for an even split); NaN left out."""
@@ -82,12 +90,13 @@ class Resampler:
         kept = cumulative[:, -1] > 0
         position = (cumulative < q * cumulative[:, -1:]).sum(axis=1).clip(max=len(data) - 1)
         value = float(np.quantile(data, q, method="inverted_cdf"))
-        return Estimate(value, _interval(ordered[position][kept], len(np.unique(member))), len(data))
+        return _estimate(value, ordered[position][kept], len(np.unique(member)), len(data), kept)
 
 
-def _interval(values: FloatArray, groups: int) -> tuple[float, float] | None:
-    finite = values[np.isfinite(values)]
-    if groups < 2 or not len(finite):
-        return None
-    low, high = np.percentile(finite, [2.5, 97.5])
-    return float(low), float(high)
+def _estimate(value: float, values: FloatArray, groups: int, n: int, kept: NDArray[np.bool_]) -> Estimate:
+    finite = np.isfinite(values)
+    if groups < 2 or not finite.any():
+        return Estimate(value, None, n)
+    low, high = np.percentile(values[finite], [2.5, 97.5])
+    draws = values if finite.all() and kept.all() else None  # pairs with another side's only if none is missing
+    return Estimate(value, (float(low), float(high)), n, draws)

@@ -71,6 +71,7 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED101", {}, {"head.slope_saturated_fraction": (0.49, 0.6)}, "warning"),
     ("ED102", {"head.zero_slope_fraction": 0.01}, {"head.zero_slope_fraction": 0.011}, "warning"),
     ("ED102", {}, {"head.zero_slope_fraction": 0.51}, "critical"),
+    ("ED102", {}, {"head.zero_slope_fraction": 0.0, "head.dead_slope_fraction": 0.51}, "critical"),
     (
         "ED103",
         {"loss.swap": 2.5, "loss.swap.floor": 1.25, "loss.swap.chance": 4.2, "floor_gap.swap": 0.4},

@@ -40,7 +40,7 @@ def inspect_checkpoint(
 ) -> None:
     """Measure, diagnose and explain one checkpoint on one batch dump."""
     to = destinations(format, output)
-    arguments = _key_values(model_arg or [])
+    arguments = key_values(model_arg or [])
     with progress_bar(quiet) as progress:
         from energydiag.pipeline import ModelOptions
         from energydiag.pipeline import inspect_checkpoint as run
@@ -67,7 +67,7 @@ def inspect_checkpoint(
     raise typer.Exit(exit_code(diagnosis, fail_on.value))
 
 
-def _key_values(pairs: list[str]) -> dict[str, str]:
+def key_values(pairs: list[str]) -> dict[str, str]:
     found = {}
     for pair in pairs:
         key, separator, value = pair.partition("=")

@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from energydiag.errors import UsageError
-from energydiag.results import Diagnosis
+
+if TYPE_CHECKING:
+    from energydiag.results import Diagnosis, Repair
 
 _NARROW = 80
 
@@ -46,7 +49,7 @@ def destinations(formats: Sequence[str] | None, output: Path | None) -> tuple[De
     return tuple(Destination(d.format, None if str(d.path) == "-" else d.path) for d in found)
 
 
-def write(diagnosis: Diagnosis, to: Sequence[Destination], *, details: bool, next_command: str | None) -> None:
+def write(result: Diagnosis | Repair, to: Sequence[Destination], *, details: bool, next_command: str | None) -> None:
     """Writes the result in every format.
 
     Raises:
@@ -64,14 +67,14 @@ def write(diagnosis: Diagnosis, to: Sequence[Destination], *, details: bool, nex
             details=details,
             next_command=next_command,
         )
-        text = reports()[destination.format].render(diagnosis, look)
+        text = reports()[destination.format].render(result, look)
         if destination.path is None:
             typer.echo(text, nl=False)
         else:
             write_text(destination.path, text)
 
 
-def write_figures(diagnosis: Diagnosis, folder: Path | None) -> Path | None:
+def write_figures(result: Diagnosis | Repair, folder: Path | None) -> Path | None:
     """Draws the figures, if a folder is given; the overview's path.
 
     Raises:
@@ -81,7 +84,7 @@ def write_figures(diagnosis: Diagnosis, folder: Path | None) -> Path | None:
         return None
     from energydiag.figures import save_figures
 
-    written = save_figures(diagnosis, folder)
+    written = save_figures(result, folder)
     return written[0] if written else None
 
 
@@ -97,7 +100,7 @@ def progress_bar(quiet: bool) -> Iterator[Callable[[str], None]]:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("loading", total=None)
-        yield lambda step: progress.update(task, description=f"measuring {step}")
+        yield lambda step: progress.update(task, description=step)
 
 
 def exit_code(diagnosis: Diagnosis, fail_on: str) -> int:

@@ -11,7 +11,7 @@ import typer
 from energydiag.cli import options as o
 from energydiag.cli.output import destinations, write, write_figures
 from energydiag.errors import UnreadableFile
-from energydiag.results import SCHEMA_VERSION, Diagnosis
+from energydiag.results import SCHEMA_VERSION, Diagnosis, Repair
 
 
 def report(
@@ -23,14 +23,14 @@ def report(
 ) -> None:
     """Draw a saved result again, without measuring."""
     to = destinations(format, output)
-    diagnosis = _read(result)
-    picture = write_figures(diagnosis, plots)
-    write(diagnosis, to, details=details, next_command=None)
+    saved = _read(result)
+    picture = write_figures(saved, plots)
+    write(saved, to, details=details, next_command=None)
     if picture is not None:
         typer.echo(f"figures: {picture}", err=True)
 
 
-def _read(path: Path) -> Diagnosis:
+def _read(path: Path) -> Diagnosis | Repair:
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -44,7 +44,7 @@ def _read(path: Path) -> Diagnosis:
                 f"{path} has schema_version {version}; this energydiag reads {SCHEMA_VERSION}.",
                 "upgrade energydiag.",
             )
-        return Diagnosis.from_dict(plain)
+        return Repair.from_dict(plain) if plain["kind"] == "repair" else Diagnosis.from_dict(plain)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise UnreadableFile(
             f"{path} is no energydiag result: {type(error).__name__} {error}.",

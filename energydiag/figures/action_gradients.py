@@ -48,4 +48,4 @@ def _draw(diagnosis: Diagnosis, axes: Axes) -> None:
     axes.legend(fontsize="small", frameon=False)
 
 
-FIGURE = Figure("action-gradients", lambda diagnosis: bool(_shares(diagnosis, "dimension")), _draw)
+FIGURE = Figure("action-gradients", Diagnosis, lambda diagnosis: bool(_shares(diagnosis, "dimension")), _draw)

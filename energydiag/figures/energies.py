@@ -46,4 +46,4 @@ def _draw(diagnosis: Diagnosis, axes: Axes) -> None:
     axes.legend(fontsize="small", frameon=False)
 
 
-FIGURE = Figure("energies", lambda diagnosis: bool(_shown(diagnosis)), _draw)
+FIGURE = Figure("energies", Diagnosis, lambda diagnosis: bool(_shown(diagnosis)), _draw)

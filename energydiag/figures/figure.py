@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from energydiag.discovery import discover
-from energydiag.results import Diagnosis
+from energydiag.results import Diagnosis, Repair
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+Result = TypeVar("Result", Diagnosis, Repair)
 
 POSITIVE = "#0072b2"
 NEGATIVE = "#d55e00"
@@ -20,20 +22,22 @@ SERIES = ("#d55e00", "#e69f00", "#cc79a7", "#009e73", "#56b4e9", "#8c564b", "#b8
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A picture of one aspect of a diagnosis.
+class Figure(Generic[Result]):
+    """A picture of one aspect of a result.
 
     Attributes:
         name: Stem of its file.
-        shows: Whether this diagnosis holds what it draws.
+        of: Kind of result that it draws.
+        shows: Whether this result holds what it draws.
         draw: Draws on an empty pair of axes.
     """
 
     name: str
-    shows: Callable[[Diagnosis], bool]
-    draw: Callable[[Diagnosis, Axes], None]
+    of: type[Result]
+    shows: Callable[[Result], bool]
+    draw: Callable[[Result, Axes], None]
 
 
-def figures() -> dict[str, Figure]:
+def figures() -> dict[str, Figure[Any]]:
     """All figures, by name."""
     return discover("energydiag.figures", "FIGURE", Figure)

@@ -50,4 +50,4 @@ def _draw(diagnosis: Diagnosis, axes: Axes) -> None:
     axes.legend(fontsize="small", frameon=False, loc="upper left", ncols=1)
 
 
-FIGURE = Figure("head", lambda diagnosis: _slope(diagnosis) is not None, _draw)
+FIGURE = Figure("head", Diagnosis, lambda diagnosis: _slope(diagnosis) is not None, _draw)

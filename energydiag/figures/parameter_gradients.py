@@ -43,4 +43,4 @@ def _short(name: str, most: int = 30) -> str:
     return name if len(name) <= most else "…" + name[1 - most :]
 
 
-FIGURE = Figure("parameter-gradients", lambda diagnosis: bool(_norms(diagnosis)), _draw)
+FIGURE = Figure("parameter-gradients", Diagnosis, lambda diagnosis: bool(_norms(diagnosis)), _draw)

@@ -1,4 +1,4 @@
-"""A diagnosis as a set of PNG and SVG files, and all of them on one page."""
+"""A result as a set of PNG and SVG files, and all of them on one page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from energydiag.atomic import write_with
 from energydiag.figures.figure import figures
-from energydiag.results import Diagnosis
+from energydiag.results import Diagnosis, Repair
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -25,11 +25,11 @@ _STYLE: dict[str, Any] = {
 }
 
 
-def save_figures(diagnosis: Diagnosis, folder: Path) -> tuple[Path, ...]:
+def save_figures(result: Diagnosis | Repair, folder: Path) -> tuple[Path, ...]:
     """Writes ``overview`` and one figure per aspect, each as PNG and SVG.
 
     Args:
-        diagnosis: What to draw.
+        result: What to draw.
         folder: Where to; made if need be.
 
     Returns:
@@ -40,30 +40,34 @@ def save_figures(diagnosis: Diagnosis, folder: Path) -> tuple[Path, ...]:
     """
     import matplotlib
 
-    shown = [figure for figure in figures().values() if figure.shows(diagnosis)]
+    shown = [f for f in figures().values() if isinstance(result, f.of) and f.shows(result)]
     written = []
     with matplotlib.rc_context(cast("Any", _STYLE)):
         if shown:
-            written += _save(_page(diagnosis, [f.draw for f in shown]), folder / "overview")
+            written += _save(_page(result, [f.draw for f in shown]), folder / "overview")
         for figure in shown:
-            written += _save(_page(diagnosis, [figure.draw]), folder / figure.name)
+            written += _save(_page(result, [figure.draw]), folder / figure.name)
     return tuple(written)
 
 
-def _page(diagnosis: Diagnosis, draws: list[Any]) -> Canvas:
+def _page(result: Diagnosis | Repair, draws: list[Any]) -> Canvas:
     from matplotlib.figure import Figure as Canvas
 
     columns = 1 if len(draws) == 1 else 2
     rows = -(-len(draws) // columns)
     canvas = Canvas(figsize=(6.2 * columns, 4.0 * rows), layout="constrained")
     for index, draw in enumerate(draws):
-        draw(diagnosis, canvas.add_subplot(rows, columns, index + 1))
+        draw(result, canvas.add_subplot(rows, columns, index + 1))
     if len(draws) > 1:
-        root = diagnosis.findings[0] if diagnosis.findings else None
-        cause = f": {root.code} {root.name}" if root else ""
-        name = Path(diagnosis.checkpoint.get("path", "")).name
-        canvas.suptitle(f"{name}  {diagnosis.verdict}{cause}".strip(), fontweight="bold", parse_math=False)
+        canvas.suptitle(_title(result), fontweight="bold", parse_math=False)
     return canvas
+
+
+def _title(result: Diagnosis | Repair) -> str:
+    if isinstance(result, Repair):
+        return f"{', '.join(a.fix for a in result.applied)}: {result.verdict}"
+    cause = f": {result.findings[0].code} {result.findings[0].name}" if result.findings else ""
+    return f"{Path(result.checkpoint.get('path', '')).name}  {result.verdict}{cause}".strip()
 
 
 def _save(canvas: Canvas, stem: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from energydiag.errors import InvalidCheckpoint, UsageError
 from energydiag.models.architecture import Architecture
 from energydiag.models.energy_function import EnergyFunction, Sign
 from energydiag.models.heads import HEADS
+from energydiag.models.surgery import operate_again
 
 _SHOWN_KEYS = 12
 
@@ -47,7 +48,7 @@ def build_energy(
     """
     sign = _sign(settings.get("sign", "energy"))
     if model and ":" in model:
-        module = _from_factory(model, model_arguments or {})
+        module = operate_again(_from_factory(model, model_arguments or {}), settings)
         stripped = _strip(tensors, frozenset(module.state_dict()))
         _check_fit(module, stripped)
         _fill(module, stripped)

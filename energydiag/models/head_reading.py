@@ -187,13 +187,14 @@ def _rank(value: Any, made: Mapping[int, _Call]) -> int:
     return 3 if id(value) in made else 2
 
 
-def _activation_name(call_name: str) -> str:
+def activation_name(call_name: str) -> str:
+    """One name for all the ways in which torch spells an activation."""
     name = call_name.rstrip("_")  # in-place forms end with one
     return _SAME_ACTIVATION.get(name, name)
 
 
 def _activation_of(call: _Call) -> Activation | None:
-    name = _activation_name(call.name)
+    name = activation_name(call.name)
     first = tuple(call.args[1:3])
     if name == "softplus" and (first[:1] not in ((), (1,)) or call.kwargs.get("beta", 1) != 1):
         return None
@@ -257,7 +258,7 @@ def _walk_back(answer: Tensor, calls: Sequence[_Call], outputs: Mapping[int, str
             continue
         activation = _activation_of(call) if reading.activation is None else None
         if activation is None:
-            name = _activation_name(call.name)
+            name = activation_name(call.name)
             if reading.activation is None and name in _CURVED:
                 reading = replace(reading, stopped_at=name)
             break
@@ -273,7 +274,7 @@ def _walk_back(answer: Tensor, calls: Sequence[_Call], outputs: Mapping[int, str
 
 
 def _of_activation(calls: Sequence[_Call], activation: Activation) -> list[_Call]:
-    return [call for call in calls if _activation_name(call.name) == activation.name]
+    return [call for call in calls if activation_name(call.name) == activation.name]
 
 
 def _compose(reading: HeadReading, step: _Step) -> HeadReading:
@@ -312,7 +313,7 @@ class ActivationProbe(TorchFunctionMode):
     ) -> Any:
         name = getattr(func, "__name__", "")
         activation = self._reading.activation
-        if activation is not None and _activation_name(name) == activation.name:
+        if activation is not None and activation_name(name) == activation.name:
             if self._seen == self._reading.call:
                 value: Tensor = args[0] if args else (kwargs or {})["input"]
                 self.activation_input = value.clone()  # the call may be in place

@@ -9,29 +9,12 @@ Shapes: N samples, M starts per sample, H action steps, A action dimensions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from energydiag.energies.gradients import action_gradients
-from energydiag.energies.pairs import Pairs
+from energydiag.energies.descent import follow
 from energydiag.models.energy_function import EnergyFunction
-
-
-@dataclass(frozen=True)
-class Descent:
-    """How the energy is followed.
-
-    Attributes:
-        steps: How many.
-        length: Euclidean length of a step over the whole chunk, in action units.
-        noise: Standard deviation of what is added to every entry at each step.
-    """
-
-    steps: int = 5
-    length: float = 0.07
-    noise: float = 0.01
+from energydiag.plan import Descent
 
 
 def descend(
@@ -43,10 +26,10 @@ def descend(
     generator: torch.Generator,
 ) -> Tensor:
     """Where the descents end, ``[N, M, H, A]``, without gradient."""
-    actions = starts_NMHA.detach()
-    for _ in range(plan.steps):
-        gradient = action_gradients(energy, Pairs(hidden, actions, pad_mask, shared=False), memory_budget=None).gradient
-        norm = gradient.flatten(2).norm(dim=2).clamp_min(1e-12)[..., None, None]
-        noise = torch.randn(actions.shape, generator=generator).to(actions.device, actions.dtype)
-        actions = actions - plan.length * gradient / norm + plan.noise * noise
-    return actions
+
+    def jitter(actions: Tensor) -> Tensor:
+        return plan.noise * torch.randn(actions.shape, generator=generator).to(actions)
+
+    lengths = torch.full((starts_NMHA.shape[1],), plan.length)
+    path = follow(energy, hidden, starts_NMHA, pad_mask, lengths, plan.steps, jitter=jitter, memory_budget=None)
+    return path.actions[-1]

@@ -38,7 +38,7 @@ class Probe:
 
 def measured(name: str, estimate: Estimate, unit: str) -> Measurement:
     """A measurement from an estimate."""
-    return Measurement(name, estimate.value, unit, estimate.n, estimate.ci95)
+    return Measurement(name, estimate.value, unit, estimate.n, estimate.ci95, draws=estimate.draws)
 
 
 def run_probes(evidence: Evidence, progress: Callable[[str], None]) -> Answer:

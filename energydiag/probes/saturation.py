@@ -4,6 +4,8 @@ The activation that produces the energy is found by watching a forward pass. Its
 candidate of the swap sets, the pairs that the training loss is made of. A raw value is *slope-saturated* where the
 activation's slope is below a tenth of its steepest (sigmoid: |r| > 3.64; 2·sigmoid(r/2): |r| > 7.27), and has *zero
 slope* where the slope is exactly zero in the model's own arithmetic: no gradient passes there, whatever the loss.
+A *dead slope* is below two rounding steps of that arithmetic (2.4e-7 of the steepest in float32), which is where the
+upper end of a sigmoid becomes exactly flat; the lower end goes on to fall without ever being exactly zero.
 """
 
 from __future__ import annotations
@@ -71,6 +73,7 @@ def _shares(evidence: Evidence, relative: Tensor, inner: Tensor, activation: Act
         "head.slope_saturated_fraction.low": saturated & (inner < middle),
         "head.slope_saturated_fraction.high": saturated & (inner > middle),
         "head.zero_slope_fraction": relative == 0,
+        "head.dead_slope_fraction": relative < 2 * torch.finfo(relative.dtype).eps,
     }
     found = [measured(name, evidence.swap_samples.mean(_per_context(hit)), "1") for name, hit in parts.items()]
     for name, where in (("positive", diagonal), ("negative", ~diagonal)):

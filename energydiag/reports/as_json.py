@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from energydiag.reports.report import Look, Report
-from energydiag.results import Diagnosis
+from energydiag.results import Diagnosis, Repair
 
 
-def _render(diagnosis: Diagnosis, _look: Look) -> str:
-    return diagnosis.to_json()
+def _render(result: Diagnosis | Repair, _look: Look) -> str:
+    return result.to_json()
 
 
 REPORT = Report("json", _render)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from energydiag.discovery import discover
-from energydiag.results import Diagnosis
+from energydiag.results import Diagnosis, Repair
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Report:
     """
 
     name: str
-    render: Callable[[Diagnosis, Look], str]
+    render: Callable[[Diagnosis | Repair, Look], str]
 
 
 def reports() -> dict[str, Report]:

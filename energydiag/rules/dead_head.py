@@ -1,20 +1,22 @@
 """Dead head: the slope of the energy's activation is exactly zero, so no gradient exists at all.
 
 ## What it checks
-The share of (context, action) pairs whose activation slope is exactly 0 in the model's own arithmetic. In float32 a
-sigmoid reaches that at raw > 16.64, a `2·sigmoid(r/2)` at raw > 33.27, in bfloat16 at 6.25 and 12.5 already.
+The share of (context, action) pairs whose activation slope is 0 in the model's own arithmetic, exactly or to within
+rounding. In float32 a sigmoid's slope is exactly 0 at raw > 16.64, that of `2·sigmoid(r/2)` at 33.27, in bfloat16 at
+6.25 and 12.5 already. At the lower end the slope only becomes so small that nothing is left of it (1e-7 of the steepest
+and less); that counts as dead too.
 
 ## Why it is bad
 A zero slope is not a small gradient but none: neither the loss nor the action can move such a pair, and more training
 with the same head and weights changes nothing.
 
 ## Example
-One step with a learning rate thirty times too high drives every raw value to +20; the loss then reads log(64) = 4.159
-to the last digit for ever.
+A learning rate three hundred times too high drives every raw value to +299 within ten steps; the loss then reads
+log(64) = 4.159 to the last digit for ever.
 
 ## What to do
 Re-initialise the last layer (`reinitialise-last-layer`) and take an unbounded head (`linear-head`); lower the learning
-rate and clip gradients, so that it does not happen again.
+rate (`lower-learning-rate`) and clip gradients, so that it does not happen again.
 
 ## Known limits
 A relu at the end has zero slope by design on one side; it is reported all the same, since nothing trains there.
@@ -31,7 +33,9 @@ _CRITICAL = Threshold(0.50, "guess: most pairs get no gradient")
 
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
-    share = given["head.zero_slope_fraction"].value
+    exact = given["head.zero_slope_fraction"].value
+    dead = given.get("head.dead_slope_fraction")
+    share = exact if dead is None else max(exact, dead.value)
     if share <= _WARNING.value:
         return None
     high = given.get("head.slope_saturated_fraction.high")
@@ -41,7 +45,8 @@ def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
         side = " at the upper end" if high.value > low.value else " at the lower end"
     return Judgement(
         "critical" if share > _CRITICAL.value else "warning",
-        f"{percent(share)} of the raw values sit{side} where the head's slope is exactly 0: no gradient passes.",
+        f"{percent(share)} of the raw values sit{side} where the head's slope is 0 to within rounding "
+        f"({percent(exact)} exactly): no gradient passes.",
         "Raw values were driven so far out that the slope rounds to zero; training cannot bring them back.",
     )
 
@@ -50,11 +55,11 @@ RULE = Rule(
     code="ED102",
     name="dead-head",
     needs=("head.zero_slope_fraction",),
-    optional=("head.slope_saturated_fraction.low", "head.slope_saturated_fraction.high"),
-    evidence=("head.zero_slope_fraction",),
-    healthy={"head.zero_slope_fraction": "0"},
+    optional=("head.dead_slope_fraction", "head.slope_saturated_fraction.low", "head.slope_saturated_fraction.high"),
+    evidence=("head.zero_slope_fraction", "head.dead_slope_fraction"),
+    healthy={"head.zero_slope_fraction": "0", "head.dead_slope_fraction": "0"},
     thresholds={"warning": _WARNING, "critical": _CRITICAL},
     judge=_judge,
-    explains=("ED101", "ED103", "ED201", "ED202", "ED203", "ED301", "ED303", "ED304"),
+    explains=("ED101", "ED201", "ED202", "ED203", "ED301", "ED303", "ED304"),
     fixes=("reinitialise-last-layer", "linear-head", "lower-learning-rate"),
 )

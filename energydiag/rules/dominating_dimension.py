@@ -12,8 +12,8 @@ be moved a little.
 A = 7, gripper share .81: corrected steps open and close the hand and leave the arm where it was.
 
 ## What to do
-Normalise the actions by dimension, or leave the gripper out of the gradient; `alignment-loss` spreads the gradient over
-the dimensions in which the policy errs.
+`alignment-loss` spreads the gradient over the dimensions in which actions err. For a next training, normalise the
+actions by dimension in the data; that cannot be done to a trained model.
 
 ## Known limits
 Where the policy errs in one dimension only, that one should dominate. With three dimensions or fewer the rule is
@@ -50,5 +50,5 @@ RULE = Rule(
     healthy={"gradient.actions.share_max": "< 3 / dimensions"},
     thresholds={"times an equal share": _TIMES_EQUAL},
     judge=_judge,
-    fixes=("normalise-actions", "alignment-loss"),
+    fixes=("alignment-loss",),
 )

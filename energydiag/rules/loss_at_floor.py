@@ -52,6 +52,6 @@ RULE = Rule(
     healthy={"loss.swap.floor": "far below the loss"},
     thresholds={"floor share": _SHARE, "floor gap": _GAP},
     judge=_judge,
-    explains=("ED101",),
+    explains=("ED101", "ED102"),
     fixes=("linear-head", "softplus-head", "rescaled-head", "lower-temperature"),
 )

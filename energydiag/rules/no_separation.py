@@ -11,7 +11,8 @@ Swap negatives are the easiest there are. An energy that cannot tell them cannot
 Trained on noise negatives only: the loss fell to .2, AUROC against other contexts' actions is .52.
 
 ## What to do
-Mix negatives from other contexts with near ones (`mixed-negatives`); check that the context reaches the head.
+Mix negatives from other contexts with near ones (`mixed-negatives`); lower a temperature that is too high for the
+energy's range (`lower-temperature`); check that the context reaches the head.
 
 ## Known limits
 Where contexts of a dump are nearly the same (one task, one pose), other samples' actions are right too, and a low

@@ -13,7 +13,8 @@ AUROC against swap negatives .95, expert ranked above the policy in .45 of the s
 
 ## What to do
 Train against near negatives as well: every layer's actions and noise mixed with swap negatives (`mixed-negatives`),
-negatives found by descending the energy (`adversarial-negatives`), and an alignment loss (`alignment-loss`).
+negatives found by descending the energy (`adversarial-negatives`), an alignment loss (`alignment-loss`), and a ranking
+of actions by their distance to the expert's (`distance-ranking`).
 
 ## Known limits
 Where the policy is as good as the expert, no energy can prefer the expert; compare with the policy's error.
@@ -48,5 +49,5 @@ RULE = Rule(
     healthy={"auroc.policy": "> 0.5, good > 0.8"},
     thresholds={},
     judge=_judge,
-    fixes=("mixed-negatives", "adversarial-negatives", "alignment-loss"),
+    fixes=("mixed-negatives", "adversarial-negatives", "alignment-loss", "distance-ranking"),
 )

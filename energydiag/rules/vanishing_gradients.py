@@ -11,8 +11,9 @@ Weights without gradient do not learn; an optimiser that divides by the gradient
 All raw values on the flat end of a sigmoid: gradient norm 0 in every module.
 
 ## What to do
-First mend what stands before it in the report (a dead or saturated head). On its own: LayerNorm between layers, smaller
-initial weights, residual connections.
+First mend what stands before it in the report (a dead or saturated head). On its own: an unbounded head
+(`linear-head`), whose slope is 1 everywhere; for a next training, LayerNorm between layers, smaller initial weights,
+residual connections.
 
 ## Known limits
 A model that has fitted its batch perfectly has small gradients too; the loss beside it tells the two apart, and a loss
@@ -58,5 +59,5 @@ RULE = Rule(
     healthy={"gradient.parameters.norm": "> 1e-6", "gradient.parameters.first_last_ratio": "> 1e-3"},
     thresholds={"norm": _NORM, "ratio": _RATIO, "fitted": _FITTED},
     judge=_judge,
-    fixes=("reinitialise-last-layer", "linear-head"),
+    fixes=("linear-head",),
 )

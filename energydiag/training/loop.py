@@ -1,120 +1,351 @@
-"""The training loop: seeded, logged row by row, stopped at the first loss that is not finite."""
+"""The training loop: seeded, validated, logged row by row, stopped at the first value that is not finite, resumable.
+
+A run can be killed at any moment. What a step draws depends on the seed and the step alone, so that the run that goes
+on from the last saved state does what the undisturbed one would have done, to the last bit on a CPU (with the same
+number of threads and the same torch).
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from energydiag.batch import Batch
+from energydiag.energies.pairs import Pairs
+from energydiag.energies.pairwise import pair_table
+from energydiag.errors import UsageError
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.head_reading import ActivationProbe, read_head
-from energydiag.training.objective import step_loss
-from energydiag.training.plan import TrainingPlan
+from energydiag.plan import TrainingPlan
+from energydiag.training.log import LogRow
+from energydiag.training.needs import check_needs
+from energydiag.training.objective import StepLoss, step_loss
+from energydiag.training.randomness import generator, members, seed_of
+from energydiag.training.schedule import Pace, pace
+from energydiag.training.state import (
+    STATE_FILE,
+    Event,
+    Kept,
+    RunState,
+    copied,
+    identity,
+    load_state,
+    save_state,
+)
+from energydiag.training.temperature import clamp_log_tau, new_log_tau
+from energydiag.training.validation import swap_ranks, validation_score
+
+__all__ = ["Event", "LogRow", "Stopped", "TrainingOutcome", "train"]
+
+Stopped = Literal["finished", "early", "non-finite"]
+
+SAVE_EVERY = 25
+"""Updates between two saved states: less than a percent of the time for the sample heads (measured)."""
 
 
 @dataclass(frozen=True)
-class LogRow:
-    """One row of a training log; the field names are its columns.
+class TrainingOutcome:
+    """What a run came to; the module holds the weights.
 
-    Energies, gap, AUROC and top-1 are over the step's own swap table, before the update.
+    Attributes:
+        rows: The log.
+        events: Switches of the temperature, and why the run ended where that was not as planned.
+        best_step: Updates that the weights had which the module was left with.
+        best_score: Their validation score; NaN without validation samples.
+        steps_done: Updates done in all.
+        stopped: ``"finished"``, ``"early"`` (patience ran out) or ``"non-finite"``.
+        tau: Temperature that those weights were trained with.
     """
 
-    step: int
-    loss: float
-    info_nce: float
-    learning_rate: float
+    rows: tuple[LogRow, ...]
+    events: tuple[Event, ...]
+    best_step: int
+    best_score: float
+    steps_done: int
+    stopped: Stopped
     tau: float
-    energy_positive: float
-    energy_negative: float
-    gap: float
-    auroc: float
-    top1: float
-    slope_saturated_fraction: float
-    gradient_norm: float
-    alignment: float
-    seconds: float
 
 
-def train(energy: EnergyFunction, batch: Batch, plan: TrainingPlan) -> Iterator[LogRow]:
-    """Trains the module in place and yields a row every ``plan.log_every`` steps.
+def train(
+    energy: EnergyFunction,
+    batch: Batch,
+    plan: TrainingPlan,
+    *,
+    validation: Batch | None = None,
+    folder: Path | None = None,
+    resume: bool = False,
+    progress: Callable[[LogRow], None] | None = None,
+    save_every: int = SAVE_EVERY,
+) -> TrainingOutcome:
+    """Trains the module in place and leaves it in eval mode.
+
+    With validation samples it is left with the weights of the best `validation_score`, those it came with included;
+    without, with the last weights whose loss and gradient were finite.
 
     Args:
-        energy: Its module is put in training mode and left in eval mode.
+        energy: What to train; parameters that need no gradient stay as they are.
         batch: Training samples; contexts may be of a smaller type than the module.
-        plan: What to do.
+        plan: What to do; ``plan.surgery`` is taken as done.
+        validation: Looked at every ``plan.validate_every`` updates and at the end, for early stopping and the best.
+        folder: Where state.pt and metrics.csv are kept, if anywhere.
+        resume: Go on from the state in ``folder``; where none was saved yet, begin.
+        progress: Called with every new row.
+        save_every: Updates between two saved states. It does not change the result.
+
+    Raises:
+        UsageError: The plan does not fit the samples, the folder holds a run and ``resume`` is off, or holds another
+            run than this one, or cannot be written.
     """
-    torch.manual_seed(plan.seed)
-    generator = torch.Generator().manual_seed(plan.seed)
-    module, started = energy.module, time.perf_counter()
-    optimiser = torch.optim.AdamW(module.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
-    batch = _as_module_wants(batch, energy)
-    order = _epochs(len(batch), plan.batch_size, generator)
-    module.train()
-    for step in range(plan.steps):
-        rate = plan.learning_rate * (
-            0.5 * (1 + math.cos(math.pi * step / plan.steps)) if plan.schedule == "cosine" else 1.0
+    check_needs(plan, batch, validation)
+    if folder is None and resume:
+        raise UsageError("There is no folder to resume from.", "name the folder of the run.")
+    if folder is not None and not resume and (folder / STATE_FILE).exists():
+        raise UsageError(f"{folder} holds a training run already.", "resume it, or name another folder.")
+    session = _Session(energy, batch, plan, validation, folder, progress, save_every)
+    devices = [energy.device] if energy.device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices=devices), _dropout(energy.module, plan.dropout):
+            session.begin(resume)
+            while not session.run.stopped:
+                session.advance()
+    finally:
+        energy.module.eval()
+    return session.finish()
+
+
+class _Session:
+    """One run at work."""
+
+    def __init__(
+        self,
+        energy: EnergyFunction,
+        batch: Batch,
+        plan: TrainingPlan,
+        validation: Batch | None,
+        folder: Path | None,
+        progress: Callable[[LogRow], None] | None,
+        save_every: int,
+    ) -> None:
+        self.energy = energy
+        self.module = energy.module
+        self.batch = batch
+        self.plan = plan
+        self.validation = validation
+        self.folder = folder
+        self.progress = progress
+        self.save_every = save_every
+        self.log_tau = new_log_tau(plan, energy.device)
+        groups: list[dict[str, Any]] = [{"params": list(self.module.parameters())}]
+        if self.log_tau is not None:
+            groups.append({"params": [self.log_tau], "weight_decay": 0.0})
+        self.optimiser = torch.optim.AdamW(groups, lr=plan.learning_rate, weight_decay=plan.weight_decay)
+        start = copied(self.module.state_dict())
+        self.run = RunState(Kept(start, 0, -math.inf, self._tau()))
+        self.identity = {} if folder is None else identity(plan, start, batch, validation)
+        self.started = time.perf_counter()
+
+    def _tau(self) -> float:
+        return self.plan.tau if self.log_tau is None else float(self.log_tau.detach().exp())
+
+    def begin(self, resume: bool) -> None:
+        """Loads the saved state, or looks at the weights it starts with."""
+        _settle(self.energy, self.batch)
+        found = load_state(self.folder, self.identity) if resume and self.folder is not None else None
+        if found is not None:
+            self.run, weights, optimiser = found
+            log_tau = optimiser.pop("log_tau")
+            if self.log_tau is not None:
+                self.log_tau.data.copy_(log_tau)
+            self.module.load_state_dict(weights)
+            self.optimiser.load_state_dict(optimiser)
+            self.started -= self.run.seconds
+            return
+        if self.plan.steps == 0:
+            self.run.stopped = "finished"
+        if self.validation is not None:
+            score = validation_score(self.energy, self.validation, self.plan.seed)
+            self.run.kept = replace(self.run.kept, score=score if math.isfinite(score) else -math.inf)
+
+    def advance(self) -> None:
+        """One step; sets ``run.stopped`` where it was the last."""
+        plan, run, step = self.plan, self.run, self.run.step
+        now = pace(plan, step)
+        self.module.train()
+        torch.manual_seed(seed_of(plan.seed, "dropout", step))
+        for group in self.optimiser.param_groups:
+            group["lr"] = now.learning_rate
+        part = _as_module_wants(
+            self.batch.take(members(len(self.batch), plan.batch_size, plan.seed, step)), self.energy
         )
-        optimiser.param_groups[0]["lr"] = rate
-        part = batch.take(next(order))
-        with sdpa_kernel(SDPBackend.MATH):
-            loss = step_loss(energy, part, plan, generator)
-            optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad(set_to_none=True)
+        with sdpa_kernel(SDPBackend.MATH):  # the other kernels have no second derivative
+            loss = step_loss(self.energy, part, plan, generator(plan.seed, "noise", step), self.log_tau)
             torch.autograd.backward(loss.total)
-        norm = float(torch.nn.utils.clip_grad_norm_(module.parameters(), plan.clip_norm or math.inf))
-        if step % plan.log_every == 0 or step == plan.steps - 1 or not math.isfinite(norm):
-            swap = loss.swap
-            positive = swap.diagonal()
-            others = swap[~torch.eye(len(swap), dtype=torch.bool)].reshape(len(swap), -1)
-            wins = (others > positive[:, None]).float() + 0.5 * (others == positive[:, None]).float()
-            yield LogRow(
-                step=step,
-                loss=float(loss.total.detach()),
-                info_nce=float(loss.info_nce.detach()),
-                learning_rate=rate,
-                tau=plan.tau,
-                energy_positive=float(positive.mean()),
-                energy_negative=float(others.mean()),
-                gap=float(others.mean() - positive.mean()),
-                auroc=float(wins.mean()),
-                top1=float((positive[:, None] < others).all(dim=1).float().mean()),
-                slope_saturated_fraction=_saturation(energy, part),
-                gradient_norm=norm,
-                alignment=math.nan if loss.alignment is None else loss.alignment,
-                seconds=time.perf_counter() - started,
-            )
+        norm = float(torch.nn.utils.clip_grad_norm_(self.module.parameters(), now.clip_norm or math.inf))
+        self._tell_switches(loss, step)
+        broken = self._not_finite(loss, norm)
+        last = step + 1 == plan.steps
+        samples = self.validation if last or (step + 1) % plan.validate_every == 0 else None
+        due = step % plan.log_every == 0 or last or samples is not None or bool(broken)
+        row = self._row(step, loss, now, norm, part) if due else None
+        if broken:
+            run.stopped = "non-finite"
+            run.events.append(Event(step, f"stopped: {broken} at step {step}; the last good weights were restored"))
+        else:
+            self._update(loss)
+            if samples is not None:
+                score = self._validate(samples, loss)
+                row = None if row is None else replace(row, validation_score=score)
+            if run.step == plan.steps:
+                run.stopped = "finished"
+        if row is not None:
+            run.rows.append(row)
+            if self.progress is not None:
+                self.progress(row)
+        if run.stopped or run.step % self.save_every == 0:
+            self._save()
+
+    def _update(self, loss: StepLoss) -> None:
+        """Takes the step whose gradients are there, and keeps the weights that have just shown to be good."""
+        run, state = self.run, self.module.state_dict()
+        if self.validation is None:
+            run.kept = Kept(copied(state), run.step, -math.inf, loss.temperature.tau)
+        self.optimiser.step()
+        if self.log_tau is not None:
+            clamp_log_tau(self.log_tau)
+        run.step += 1
+        if self.validation is None and run.step == self.plan.steps and _finite(state):
+            run.kept = Kept(copied(state), run.step, -math.inf, self._tau_after(loss))
+
+    def _tau_after(self, loss: StepLoss) -> float:
+        return loss.temperature.tau if self.log_tau is None else self._tau()
+
+    def _not_finite(self, loss: StepLoss, norm: float) -> str:
+        """What is not finite, or an empty text."""
+        if not math.isfinite(float(loss.total.detach())):
+            return f"the loss is {float(loss.total.detach())}"
         if not math.isfinite(norm):
-            break
-        optimiser.step()
-    module.eval()
+            return f"the gradient's norm is {norm}"
+        slope = None if self.log_tau is None else self.log_tau.grad
+        if slope is not None and not bool(torch.isfinite(slope)):
+            return f"the temperature's gradient is {float(slope)}"
+        return ""
+
+    def _tell_switches(self, loss: StepLoss, step: int) -> None:
+        if self.plan.temperature == "adaptive" and loss.temperature.case != self.run.case:
+            self.run.case = loss.temperature.case
+            self.run.events.append(Event(step, f"τ = {loss.temperature.tau:g}: {loss.temperature.reason}"))
+
+    def _validate(self, samples: Batch, loss: StepLoss) -> float:
+        """Keeps the weights where they are the best on the validation samples; stops where they long were not."""
+        run, plan = self.run, self.plan
+        score = validation_score(self.energy, samples, plan.seed)
+        run.waited += 1
+        if score > run.kept.score:
+            run.kept = Kept(copied(self.module.state_dict()), run.step, score, self._tau_after(loss))
+            run.waited = 0
+        elif plan.patience is not None and run.waited >= plan.patience and run.step < plan.steps:
+            run.stopped = "early"
+            run.events.append(Event(run.step, f"stopped: {run.waited} validations without a better score"))
+        return score
+
+    def _row(self, step: int, loss: StepLoss, now: Pace, norm: float, part: Batch) -> LogRow:
+        swap = loss.swap
+        auroc, top1 = swap_ranks(swap)
+        positive = float(swap.diagonal().mean())
+        return LogRow(
+            step=step,
+            loss=float(loss.total.detach()),
+            info_nce=float(loss.info_nce.detach()),
+            learning_rate=now.learning_rate,
+            tau=loss.temperature.tau,
+            energy_positive=positive,
+            energy_negative=positive + loss.temperature.gap,
+            gap=loss.temperature.gap,
+            auroc=auroc,
+            top1=top1,
+            slope_saturated_fraction=_saturation(self.energy, part),
+            gradient_norm=norm,
+            alignment=math.nan if loss.alignment is None else loss.alignment,
+            base_tau=loss.temperature.base,
+            clip_norm=math.inf if now.clip_norm is None else now.clip_norm,
+            validation_score=math.nan,
+            seconds=time.perf_counter() - self.started,
+        )
+
+    def _save(self) -> None:
+        if self.folder is None:
+            return
+        self.run.seconds = time.perf_counter() - self.started
+        optimiser = {**self.optimiser.state_dict(), "log_tau": None if self.log_tau is None else self.log_tau.detach()}
+        save_state(self.folder, self.run, self.identity, self.module.state_dict(), optimiser)
+
+    def finish(self) -> TrainingOutcome:
+        """Gives the module its best weights."""
+        run = self.run
+        self.module.load_state_dict(run.kept.weights)
+        return TrainingOutcome(
+            rows=tuple(run.rows),
+            events=tuple(run.events),
+            best_step=run.kept.step,
+            best_score=run.kept.score if math.isfinite(run.kept.score) else math.nan,
+            steps_done=run.step,
+            stopped=cast("Stopped", run.stopped),
+            tau=run.kept.tau,
+        )
+
+
+def _settle(energy: EnergyFunction, batch: Batch) -> None:
+    """Lets the measuring core find out how this module can be batched, on the weights that it came with.
+
+    It finds out once per module; left to the first step, a resumed run could find another way than the first one.
+    """
+    energy.module.eval()
+    some = batch.take(torch.arange(min(2, len(batch))))
+    with torch.no_grad():
+        pairs = Pairs(some.hidden, some.actions, some.pad_mask, shared=True)
+        pair_table(energy, lambda h, a, m: (energy(h, a, m),), pairs)
+
+
+def _finite(weights: Mapping[str, Any]) -> bool:
+    return all(bool(torch.isfinite(value).all()) for value in weights.values() if isinstance(value, Tensor))
+
+
+@contextmanager
+def _dropout(module: nn.Module, probability: float | None) -> Iterator[None]:
+    """Every dropout module with another probability for a while; None leaves them as they are."""
+    # the base class of all of them has no public name
+    before = {m: m.p for m in module.modules() if isinstance(m, nn.modules.dropout._DropoutNd)}
+    try:
+        for each in before if probability is not None else ():
+            each.p = cast("float", probability)
+        yield
+    finally:
+        for each, p in before.items():
+            each.p = p
 
 
 def _as_module_wants(batch: Batch, energy: EnergyFunction) -> Batch:
-    values = {name: getattr(batch, name) for name in Batch.__dataclass_fields__}
-    return Batch(
-        **{
-            name: value.to(energy.device, energy.dtype)
-            if isinstance(value, Tensor) and value.is_floating_point()
-            else value
-            for name, value in values.items()
-        }
-    )
+    def fitting(value: Tensor | None) -> Tensor | None:
+        if value is None or not value.is_floating_point():
+            return value if value is None else value.to(energy.device)
+        return value.to(energy.device, energy.dtype)
 
-
-def _epochs(samples: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    while True:
-        order = torch.randperm(samples, generator=generator)
-        for start in range(0, samples - min(size, samples) + 1, size):
-            yield order[start : start + size]
+    return Batch(**{field.name: fitting(getattr(batch, field.name)) for field in fields(Batch)})  # type: ignore[arg-type]
 
 
 def _saturation(energy: EnergyFunction, batch: Batch) -> float:
-    """Share of raw values at the expert's actions whose slope is below a tenth of the steepest."""
+    """Share of raw values at the expert's actions whose slope is below a tenth of the steepest, in eval mode."""
+    energy.module.eval()
     reading = read_head(
         energy, batch.hidden[:2], batch.actions[:2], None if batch.pad_mask is None else batch.pad_mask[:2]
     )

@@ -1,26 +1,37 @@
-"""The loss of one step: InfoNCE over swap and mixed-in negatives, with the terms that shape the energy's field.
+"""The loss of one step: contrast with swap and mixed-in negatives, and the terms that shape the energy's field.
 
 Shapes: B contexts, M mixed-in actions per context, N = B + M candidates, H action steps, A action dimensions.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from energydiag.batch import Batch
 from energydiag.energies.pairs import Pairs
 from energydiag.energies.pairwise import pair_table
-from energydiag.losses import info_nce_per_row
+from energydiag.losses import (
+    alignment_cosine,
+    contrastive_per_row,
+    false_negatives,
+    gradient_penalty,
+    margin_loss,
+    ranking_loss,
+)
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.negatives.adversarial import descend
 from energydiag.negatives.middle_layer import improved_negatives
-from energydiag.negatives.noise import noisy
+from energydiag.negatives.noise import SIGMAS, noisy
 from energydiag.negatives.source import sources
-from energydiag.training.plan import TrainingPlan
+from energydiag.plan import TrainingPlan
+from energydiag.training.temperature import TemperatureChoice, choose
+
+_FAR_START = 0.3
+"""Strength of the noise from which the third descent starts."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +43,14 @@ class StepLoss:
         info_nce: The contrastive part, in nats.
         swap: Energies of the swap table ``[B, B]``, without gradient.
         alignment: Mean cosine between the descent direction and the way to the expert, or None.
+        temperature: The temperature and why.
     """
 
     total: Tensor
     info_nce: Tensor
     swap: Tensor
     alignment: float | None
+    temperature: TemperatureChoice
 
 
 def mixed_in(energy: EnergyFunction, batch: Batch, plan: TrainingPlan, generator: torch.Generator) -> Tensor | None:
@@ -47,7 +60,7 @@ def mixed_in(energy: EnergyFunction, batch: Batch, plan: TrainingPlan, generator
     if plan.improved_negatives:
         parts.append(improved_negatives(energy, batch, generator))
     if plan.descent is not None:
-        starts = [batch.actions[:, None], noisy(batch.actions, 0.3, 1, generator)]
+        starts = [batch.actions[:, None], noisy(batch.actions, _FAR_START, 1, generator)]
         if batch.policy_actions is not None:
             starts.insert(1, batch.policy_actions[:, None])
         ends = descend(energy, batch.hidden, torch.cat(starts, 1), batch.pad_mask, plan.descent, generator)
@@ -55,45 +68,88 @@ def mixed_in(energy: EnergyFunction, batch: Batch, plan: TrainingPlan, generator
     return torch.cat(parts, dim=1).detach() if parts else None
 
 
-def step_loss(energy: EnergyFunction, batch: Batch, plan: TrainingPlan, generator: torch.Generator) -> StepLoss:
-    """The plan's loss on one batch, differentiable in the parameters."""
-    shared = Pairs(batch.hidden, batch.actions, batch.pad_mask, shared=True)
-    swap_BB = _energies(energy, shared)
+def step_loss(
+    energy: EnergyFunction, batch: Batch, plan: TrainingPlan, generator: torch.Generator, log_tau: Tensor | None = None
+) -> StepLoss:
+    """The plan's loss on one batch, differentiable in the parameters.
+
+    Args:
+        energy: In training mode.
+        batch: B samples, on the energy's device and in its type.
+        plan: Which terms.
+        generator: Draws noise, on the CPU.
+        log_tau: The parameter of a learnable temperature.
+    """
     negatives = mixed_in(energy, batch, plan, generator)
+    wants_slope = plan.alignment > 0 or plan.gradient_penalty > 0
+    # where nothing is mixed in, the slope that is penalised is the one at the experts' own actions
+    points = batch.actions.detach().clone() if negatives is None else negatives
+    points.requires_grad_(wants_slope)
+    experts = points if negatives is None else batch.actions
+    swap_BB = _energies(energy, Pairs(batch.hidden, experts, batch.pad_mask, shared=True))
+    positive_B = swap_BB.diagonal()
     if negatives is None:
-        info_nce = info_nce_per_row(plan.sign * swap_BB, plan.tau).mean()
-        return StepLoss(info_nce + plan.anchor * swap_BB.square().mean(), info_nce, swap_BB.detach(), None)
-    wants_field = plan.alignment > 0
-    negatives.requires_grad_(wants_field)
-    mixed_BM = _energies(energy, Pairs(batch.hidden, negatives, batch.pad_mask, shared=False))
-    positive_B1 = swap_BB.diagonal()[:, None]
-    table = torch.cat((swap_BB, mixed_BM), dim=1) if plan.swap else torch.cat((positive_B1, mixed_BM), dim=1)
-    if plan.swap:
-        info_nce = info_nce_per_row(plan.sign * table, plan.tau).mean()
+        mixed_BM = swap_BB.new_empty(len(swap_BB), 0)
     else:
-        first = torch.zeros(len(table), dtype=torch.long, device=table.device)
-        info_nce = functional.cross_entropy(-plan.sign * table / plan.tau, first)
-    total = info_nce + plan.anchor * table.square().mean()
+        mixed_BM = _energies(energy, Pairs(batch.hidden, negatives, batch.pad_mask, shared=False))
+
+    temperature = choose(plan, swap_BB.detach(), log_tau)
+    negative_BN, kept_BN = _candidates(swap_BB, mixed_BM, batch.actions, plan)
+    tau = temperature.tau if log_tau is None else log_tau.exp()
+    contrast_B = contrastive_per_row(plan.sign * positive_B, plan.sign * negative_BN, kept_BN, tau, plan.contrast)
+    info_nce = contrast_B.mean()
+    total = info_nce
+    if plan.anchor > 0:
+        seen = swap_BB if plan.swap else positive_B[:, None]
+        total = total + plan.anchor * torch.cat((seen, mixed_BM), dim=1).square().mean()
     cosine = None
-    if wants_field:
-        gradient = torch.autograd.grad(mixed_BM.sum(), negatives, create_graph=True)[0]
-        way = batch.actions[:, None] - negatives.detach()
-        cosine_BM = functional.cosine_similarity(-gradient.flatten(2), way.flatten(2), dim=2)
-        total = total + plan.alignment * (1 - cosine_BM).mean()
-        cosine = float(cosine_BM.detach().mean())
-    if plan.ranking > 0:
-        energies = torch.cat((positive_B1, mixed_BM), dim=1)
-        distance = (negatives.detach() - batch.actions[:, None]).flatten(2).norm(dim=2)
-        distance = torch.cat((torch.zeros_like(positive_B1), distance), dim=1)
-        total = total + plan.ranking * ranking_loss(energies, distance)
-    return StepLoss(total, info_nce, swap_BB.detach(), cosine)
+    if wants_slope:
+        own = positive_B if negatives is None else mixed_BM
+        slope = torch.autograd.grad(own.sum(), points, create_graph=True, materialize_grads=True)[0]
+        slope = slope[:, None] if negatives is None else slope
+        if plan.alignment > 0 and negatives is not None:
+            cosine_BM = alignment_cosine(slope, batch.actions[:, None] - negatives.detach())
+            total = total + plan.alignment * (1 - cosine_BM).mean()
+            cosine = float(cosine_BM.detach().mean())
+        if plan.gradient_penalty > 0:
+            limit = slope_limit(torch.cat((swap_BB, mixed_BM), dim=1).detach(), batch)
+            total = total + plan.gradient_penalty * gradient_penalty(slope, limit)
+    if negatives is not None and (plan.ranking > 0 or plan.margin > 0):
+        distance_BM = (negatives.detach() - batch.actions[:, None]).flatten(2).norm(dim=2)
+        if plan.ranking > 0:
+            energies = torch.cat((positive_B[:, None], mixed_BM), dim=1)
+            distances = torch.cat((torch.zeros_like(distance_BM[:, :1]), distance_BM), dim=1)
+            total = total + plan.ranking * ranking_loss(energies, distances)
+        if plan.margin > 0:
+            total = total + plan.margin * margin_loss(positive_B, mixed_BM, distance_BM, temperature.tau)
+    return StepLoss(total, info_nce, swap_BB.detach(), cosine, temperature)
 
 
-def ranking_loss(energy_BM: Tensor, distance_BM: Tensor) -> Tensor:
-    """Mean of softplus(E_near − E_far) over all pairs of one context (Bradley-Terry on distance)."""
-    nearer = distance_BM[:, :, None] < distance_BM[:, None, :]
-    difference = energy_BM[:, :, None] - energy_BM[:, None, :]
-    return functional.softplus(difference)[nearer].mean()
+def slope_limit(energy_BN: Tensor, batch: Batch) -> float:
+    """Norm of ∇_a E that is free of charge: one standard deviation of E per mean error of the policy.
+
+    Args:
+        energy_BN: All energies of the step.
+        batch: Without policy actions, the length of noise of standard deviation .05 stands for the error.
+    """
+    if batch.policy_actions is None:
+        error = SIGMAS[0] * math.sqrt(batch.actions[0].numel())
+    else:
+        error = float((batch.policy_actions - batch.actions).flatten(1).norm(dim=1).mean())
+    spread = float(energy_BN.std(correction=0))
+    least = float(torch.finfo(energy_BN.dtype).eps)
+    return max(spread, least) / max(error, least)
+
+
+def _candidates(swap_BB: Tensor, mixed_BM: Tensor, actions: Tensor, plan: TrainingPlan) -> tuple[Tensor, Tensor]:
+    """The negatives' energies ``[B, N]``, and which of them count."""
+    mixed_count = torch.ones_like(mixed_BM, dtype=torch.bool)
+    if not plan.swap:
+        return mixed_BM, mixed_count
+    others = ~torch.eye(len(swap_BB), dtype=torch.bool, device=swap_BB.device)
+    if plan.false_negative_radius is not None:
+        others &= ~false_negatives(actions, plan.false_negative_radius)
+    return torch.cat((swap_BB, mixed_BM), dim=1), torch.cat((others, mixed_count), dim=1)
 
 
 def _energies(energy: EnergyFunction, pairs: Pairs) -> Tensor:

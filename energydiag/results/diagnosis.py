@@ -1,4 +1,4 @@
-"""Everything that is measured or concluded: frozen dataclasses of numbers and text, which JSON holds without loss."""
+"""What ``inspect`` measured and concluded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas
+    from numpy.typing import NDArray
 
 SCHEMA_VERSION = 1
 
@@ -27,6 +29,7 @@ class Measurement:
         n: How many samples it rests on.
         ci95: 95 % interval, where it is an average over samples.
         source: Which probe measured it.
+        draws: Bootstrap values that the interval was taken from, for paired comparison; not saved.
     """
 
     name: str
@@ -35,6 +38,16 @@ class Measurement:
     n: int
     ci95: tuple[float, float] | None = None
     source: str | None = None
+    draws: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
+
+
+def without_draws(plain: Any) -> Any:
+    """Nested dicts and lists without the bootstrap values, which are too many to save."""
+    if isinstance(plain, Mapping):
+        return {key: without_draws(value) for key, value in plain.items() if key != "draws"}
+    if isinstance(plain, list | tuple):
+        return [without_draws(value) for value in plain]
+    return plain
 
 
 @dataclass(frozen=True)
@@ -138,7 +151,7 @@ class Diagnosis:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts and lists, as JSON has them."""
-        plain = cast("dict[str, Any]", json.loads(json.dumps(asdict(self))))
+        plain = cast("dict[str, Any]", json.loads(json.dumps(without_draws(asdict(self)))))
         return {"schema_version": SCHEMA_VERSION, "kind": self.kind, **plain}
 
     def to_json(self) -> str:
@@ -150,7 +163,7 @@ class Diagnosis:
         import pandas
 
         rows = [
-            {**asdict(m), "ci95_low": m.ci95 and m.ci95[0], "ci95_high": m.ci95 and m.ci95[1]}
+            {**without_draws(asdict(m)), "ci95_low": m.ci95 and m.ci95[0], "ci95_high": m.ci95 and m.ci95[1]}
             for m in self.measurements
         ]
         frame: pandas.DataFrame = pandas.DataFrame(rows).drop(columns="ci95").set_index("name")

@@ -1,11 +1,11 @@
-"""Where the stages meet: load, measure, judge. The command line and ``import energydiag`` both come through here."""
+"""Load, measure, judge."""
 
 from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,9 @@ import torch
 from energydiag import __version__
 from energydiag.batch import Batch
 from energydiag.batches import read_batch
-from energydiag.checkpoints import read_weights
 from energydiag.errors import InvalidBatch, UsageError
-from energydiag.models.build import build_energy
 from energydiag.models.energy_function import EnergyFunction
+from energydiag.pipeline.loading import ModelOptions, read_checkpoint
 from energydiag.probes import Evidence, MeasuringSettings, run_probes
 from energydiag.results import Diagnosis, Skipped, Verdict
 from energydiag.rules import judge
@@ -28,99 +27,6 @@ Progress = Callable[[str], None]
 
 ASSUMED_TAU = 0.5
 """The design's base temperature, used and said where neither metadata nor the user tell the one of training."""
-
-
-@dataclass(frozen=True)
-class ModelOptions:
-    """What the keys of a checkpoint may not tell.
-
-    Attributes:
-        model: Name of a built-in architecture, ``package.module:factory`` or ``path/file.py:factory``.
-        model_arguments: Keyword arguments of the factory, as text.
-        head: Variant of the head.
-        nhead: Number of attention heads.
-        sign: ``"energy"`` or ``"score"``.
-        device: Where to compute.
-        dtype: Type to compute in (``"float32"``, …); None keeps the checkpoint's.
-    """
-
-    model: str | None = None
-    model_arguments: Mapping[str, str] | None = None
-    head: str | None = None
-    nhead: int | None = None
-    sign: str | None = None
-    device: str = "cpu"
-    dtype: str | None = None
-
-
-def load_checkpoint(
-    path: str | Path,
-    model: str | None = None,
-    head: str | None = None,
-    nhead: int | None = None,
-    sign: str | None = None,
-    model_arguments: Mapping[str, str] | None = None,
-    device: str = "cpu",
-    dtype: str | None = None,
-) -> EnergyFunction:
-    """The energy function that a checkpoint holds, in eval mode.
-
-    Args:
-        path: The checkpoint.
-        model: How to rebuild it; see `ModelOptions`. A factory's code is run.
-        head: Variant of the head, where neither keys nor metadata tell it.
-        nhead: Number of attention heads, likewise.
-        sign: ``"score"`` if high means good.
-        model_arguments: Keyword arguments of a factory, as text.
-        device: Where to compute.
-        dtype: Type to compute in; None keeps the checkpoint's.
-
-    Raises:
-        UnreadableFile: The file is missing, truncated, of no known format or not safe to read.
-        InvalidCheckpoint: Its tensors do not fit the model.
-        UsageError: Something that the keys cannot tell was not given.
-    """
-    options = ModelOptions(model, model_arguments, head, nhead, sign, device, dtype)
-    return _read_checkpoint(Path(path), options)[0]
-
-
-def _read_checkpoint(path: Path, options: ModelOptions) -> tuple[EnergyFunction, dict[str, str]]:
-    weights = read_weights(path)
-    given = {"head": options.head, "nhead": options.nhead, "sign": options.sign}
-    settings = {**weights.settings, **{key: str(value) for key, value in given.items() if value is not None}}
-    energy = build_energy(
-        weights.tensors,
-        settings,
-        model=options.model,
-        model_arguments=options.model_arguments,
-    )
-    energy.module.to(device=_device(options.device), dtype=_dtype(options.dtype))
-    facts = {"path": str(path), "format": weights.file.format, "sha256": weights.file.sha256()}
-    return energy, facts | ({"container": weights.container} if weights.container else {})
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(
-            f"--device {name} is not there: {str(error).splitlines()[0]}.",
-            "use --device cpu, or cuda on a machine with one.",
-        ) from error
-    return device
-
-
-def _dtype(name: str | None) -> torch.dtype | None:
-    kinds = {
-        "float32": torch.float32,
-        "float64": torch.float64,
-        "bfloat16": torch.bfloat16,
-        "float16": torch.float16,
-    }
-    if name is not None and name not in kinds:
-        raise UsageError(f"--dtype is one of {', '.join(kinds)}, not {name!r}.", "use --dtype float32.")
-    return None if name is None else kinds[name]
 
 
 def inspect(
@@ -164,7 +70,7 @@ def inspect(
     if swap_size < 2:
         raise UsageError(f"A swap set needs two contexts at least, not {swap_size}.", "leave it at 64.")
     _check_widths(energy, batch)
-    whole = batch if limit is None else batch.take(_spread(batch, limit))
+    whole = batch if limit is None else batch.take(batch.spread(limit))
     nonfinite, all_hidden = whole.unusable()
     usable = whole.take(torch.nonzero(~(nonfinite | all_hidden)).reshape(-1))
     if len(usable) < 2:
@@ -226,7 +132,7 @@ def inspect_checkpoint(
     Raises:
         EnergydiagError: As `load_checkpoint`, `load_batch` and `inspect`.
     """
-    energy, facts = _read_checkpoint(checkpoint, model)
+    energy, facts = read_checkpoint(checkpoint, model)
     loaded = read_batch(dump)
     diagnosis = inspect(energy, loaded.batch, **options)
     unread = (Skipped(f"batch.{name}", "this key of the dump means nothing here") for name in loaded.unknown)
@@ -262,14 +168,6 @@ def _check_widths(energy: EnergyFunction, batch: Batch) -> None:
             f"dimensions; the batch has {got[0]} and {got[1]}.",
             "dump the batch with the policy that this energy head was trained on.",
         )
-
-
-def _spread(batch: Batch, limit: int) -> torch.Tensor:
-    """At most ``limit`` positions, spread evenly over samples in order of their episodes."""
-    order = torch.argsort(batch.groups, stable=True)
-    if limit >= len(order):
-        return torch.arange(len(batch))
-    return order[torch.linspace(0, len(order) - 1, max(limit, 1)).round().long()].sort().values
 
 
 def _describe_model(evidence: Evidence) -> dict[str, str]:

@@ -1,0 +1,133 @@
+"""Paired comparison of two measurements of the same samples.
+
+Both sides were resampled with the same draws of episodes, so the difference of their bootstrap values, draw by draw, is
+the bootstrap of the difference (Davison and Hinkley 1997, §4.4.1 on paired data).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from energydiag.results import Comparison, Measurement, MetricChange
+from energydiag.results.comparison import Better, Change
+
+MATTERS: Mapping[str, float] = {
+    "auroc": 0.005,
+    "top1": 0.02,
+    "mrr": 0.02,
+    "gap_std": 0.1,
+    "field.spearman": 0.02,
+    "field.alignment": 0.02,
+    "field.correction_gain": 0.01,
+    "field.monotonicity_violations": 0.02,
+    "field.spurious_minimum_rate": 0.02,
+    "head.slope_saturated_fraction": 0.02,
+    "head.zero_slope_fraction": 0.01,
+}
+"""The smallest change that matters, by the beginning of a name (guesses); other names have no direction."""
+
+_LOWER_IS_BETTER = (
+    "field.monotonicity_violations",
+    "field.spurious_minimum_rate",
+    "head.slope_saturated_fraction",
+    "head.zero_slope_fraction",
+)
+
+PROOF = (
+    "auroc.swap",
+    "top1.swap",
+    "auroc.policy",
+    "field.alignment.policy",
+    "field.correction_gain.k1",
+    "field.correction_gain.k4",
+    "field.correction_gain.k8",
+)
+"""Scale-free numbers on which a repair is judged: ranking far and near, direction, and what following E does."""
+
+
+def compare(
+    first: Sequence[Measurement],
+    second: Sequence[Measurement],
+    sides: tuple[str, str],
+    names: Iterable[str] | None = None,
+) -> Comparison:
+    """Second against first, metric by metric.
+
+    Args:
+        first: Measurements of one side, with their draws.
+        second: Of the other side, made on the same samples with the same seed.
+        sides: What they are called.
+        names: Which metrics; None takes all that both have.
+    """
+    before, after = ({m.name: m for m in side} for side in (first, second))
+    wanted = list(names) if names is not None else [m.name for m in first]
+    metrics = tuple(_change(before[n], after[n], sides) for n in wanted if n in before and n in after)
+    return Comparison(sides, _overall(metrics), metrics)
+
+
+def _change(first: Measurement, second: Measurement, sides: tuple[str, str]) -> MetricChange:
+    delta = second.value - first.value
+    interval = None
+    if first.draws is not None and second.draws is not None and len(first.draws) == len(second.draws):
+        low, high = np.percentile(np.asarray(second.draws) - np.asarray(first.draws), [2.5, 97.5])
+        interval = (float(low), float(high))
+    matters = next((value for start, value in MATTERS.items() if first.name.startswith(start)), None)
+    better: Better = "none" if matters is None else "lower" if first.name.startswith(_LOWER_IS_BETTER) else "higher"
+    values = {sides[0]: first.value, sides[1]: second.value}
+    return MetricChange(first.name, values, delta, interval, better, _verdict(delta, interval, better, matters))
+
+
+def _verdict(delta: float, interval: tuple[float, float] | None, better: Better, matters: float | None) -> Change:
+    if better == "none" or matters is None:
+        return "incomparable"
+    if interval is None:
+        return "unchanged" if delta == 0 else "inconclusive"
+    low, high = interval if better == "higher" else (-interval[1], -interval[0])
+    size = delta if better == "higher" else -delta
+    if low > 0 and size >= matters:
+        return "improved"
+    if high < 0 and -size >= matters:
+        return "regressed"
+    return "unchanged" if -matters < low and high < matters else "inconclusive"
+
+
+def _overall(metrics: Iterable[MetricChange]) -> Change:
+    seen = {m.verdict for m in metrics if m.better != "none"}
+    if not seen:
+        return "incomparable"
+    if "regressed" in seen:
+        return "regressed"
+    if "improved" in seen:
+        return "improved"
+    return "inconclusive" if "inconclusive" in seen else "unchanged"
+
+
+def over_seeds(runs: Sequence[Sequence[Measurement]], seed: int) -> tuple[Measurement, ...]:
+    """Measurements of one arm, averaged over its runs with different seeds.
+
+    Args:
+        runs: Measurements of each run, on the same samples with the same draws.
+        seed: Of the resampling of runs, by which the interval covers the spread between them as well.
+    """
+    if len(runs) == 1:
+        return tuple(runs[0])
+    by_name = [{m.name: m for m in run} for run in runs]
+    generator = np.random.default_rng(seed)
+    found = []
+    for m in runs[0]:
+        same = [names[m.name] for names in by_name if m.name in names]
+        if len(same) < len(runs):
+            continue
+        draws = None
+        stacked = [np.asarray(s.draws) for s in same if s.draws is not None]
+        if len(stacked) == len(runs):
+            table = np.stack(stacked)
+            chosen = generator.integers(len(runs), size=(len(runs), table.shape[1]))
+            draws = np.take_along_axis(table, chosen, axis=0).mean(axis=0)
+        value = float(np.mean([s.value for s in same]))
+        interval = None if draws is None else (float(np.percentile(draws, 2.5)), float(np.percentile(draws, 97.5)))
+        found.append(replace(m, value=value, ci95=interval, draws=draws))
+    return tuple(found)

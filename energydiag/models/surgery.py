@@ -1,0 +1,231 @@
+"""What a fix does to a model before it is trained again; told in the checkpoint, and done again on loading.
+
+An operation is a word or ``word=argument``:
+
+* ``head=KIND``: the energy is made from the raw output by another head (`energydiag.models.heads.HEADS`). In a built-in
+  architecture its head module is replaced. In any other module the activation that was found to produce the energy is
+  caught at work and its answer replaced, so that nothing of the module's code has to be known.
+* ``remove-norm=PATH``: the normalisation at this module path becomes the identity.
+* ``reinitialise-last-layer=PATH``: this linear layer gets fresh weights; without a path, the one of the raw output.
+* ``negate``: the sign is turned.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from energydiag.errors import InvalidCheckpoint, UsageError
+from energydiag.models.activations import ACTIVATIONS
+from energydiag.models.energy_function import EnergyFunction, model_failures
+from energydiag.models.head_reading import HeadReading, activation_name, read_head
+from energydiag.models.heads import HEADS, EnergyHead
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What surgery has to know of a model, found by one forward pass.
+
+    Attributes:
+        reading: What stands at the end.
+        action_norm: Path of the LayerNorm that stands directly over the raw action, or empty.
+        last_layer: Path of the linear layer that gives the raw output, or empty.
+    """
+
+    reading: HeadReading
+    action_norm: str
+    last_layer: str
+
+
+class _CatchingMode(TorchFunctionMode):
+    """Replaces what one call of an activation answers."""
+
+    def __init__(self, name: str, call: int, answer: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self._name, self._call, self._answer, self._seen = name, call, answer, 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if activation_name(getattr(func, "__name__", "")) == self._name:
+            self._seen += 1
+            if self._seen == self._call + 1:
+                return self._answer(args[0] if args else (kwargs or {})["input"])
+        return func(*args, **(kwargs or {}))
+
+
+class ReplacedHead(nn.Module):
+    """A module whose energy is made by another head, from the same raw output.
+
+    Args:
+        module: Whose head is replaced.
+        reading: What was found at its end, seen through ``sign``.
+        kind: A key of `HEADS`.
+        sign: 1 where the module answers with energies, −1 where it answers with scores.
+
+    Raises:
+        UsageError: The end of the module was not understood.
+    """
+
+    def __init__(self, module: nn.Module, reading: HeadReading, kind: str, sign: float) -> None:
+        super().__init__()
+        if reading.stopped_at:
+            raise UsageError(
+                f"The head cannot be replaced: the model ends in `{reading.stopped_at}`, which is not understood.",
+                "end the model in a plain activation or in its raw output.",
+            )
+        self.module = module
+        self.reading = reading
+        self.kind = kind
+        self.sign = sign
+
+    def forward(self, hidden: Tensor, actions: Tensor, pad_mask: Tensor | None = None) -> Tensor:
+        reading, head = self.reading, HEADS[self.kind]
+        if reading.activation is None:
+            raw = (self.sign * self.module(hidden, actions, pad_mask) - reading.offset) / reading.scale
+            return self.sign * head.activation(cast("Tensor", raw))
+
+        def answer(inner: Tensor) -> Tensor:
+            raw = (inner - reading.inner_offset) / reading.inner_scale
+            return (head.activation(raw) - reading.offset) / reading.scale
+
+        with _CatchingMode(reading.activation.name, reading.call, answer):
+            return cast("Tensor", self.module(hidden, actions, pad_mask))
+
+
+def dissect(energy: EnergyFunction, hidden: Tensor, actions: Tensor, pad_mask: Tensor | None) -> Anatomy:
+    """Looks at one forward pass.
+
+    Args:
+        energy: The function.
+        hidden: Contexts of a few samples, where and as the module wants them.
+        actions: Their expert actions.
+        pad_mask: Their mask.
+
+    Raises:
+        ModelFailed: The module raised.
+    """
+    over_action: list[str] = []
+    linear: list[str] = []
+
+    def note(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            if isinstance(module, nn.Linear):
+                linear.append(name)
+            if isinstance(module, nn.LayerNorm) and inputs and inputs[0] is actions:
+                over_action.append(name)
+
+        return hook
+
+    hooks = [m.register_forward_pre_hook(note(name)) for name, m in energy.module.named_modules()]
+    try:
+        with torch.no_grad(), model_failures(hidden, actions):
+            energy(hidden, actions, pad_mask)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    reading = read_head(energy, hidden, actions, pad_mask)
+    inside = [name for name in linear if name == reading.module or name.startswith(f"{reading.module}.")]
+    last = (inside if reading.module else linear)[-1:]
+    return Anatomy(reading, "".join(over_action[:1]), "".join(last))
+
+
+def operate(energy: EnergyFunction, operations: Sequence[str], anatomy: Anatomy, seed: int = 0) -> EnergyFunction:
+    """The function after the operations; its module is changed in place where it can be.
+
+    Args:
+        energy: What to operate on.
+        operations: In order.
+        anatomy: Of this function, before the first operation.
+        seed: Of fresh weights.
+
+    Raises:
+        UsageError: An operation that does not exist, or that this model does not allow.
+    """
+    for operation in operations:
+        word, _, argument = operation.partition("=")
+        if word == "head":
+            energy = _replace_head(energy, argument, anatomy.reading)
+        elif word == "remove-norm":
+            _remove(energy.module, argument or anatomy.action_norm)
+            energy = _noted(energy, f"remove-norm={argument or anatomy.action_norm}")
+        elif word == "reinitialise-last-layer":
+            _reinitialise(energy.module, argument or anatomy.last_layer, seed)
+        elif word == "negate":
+            turned: dict[str, Any] = {"energy": "score", "score": "energy"}
+            settings = {**energy.settings, "sign": turned[energy.sign]}
+            energy = replace(energy, sign=turned[energy.sign], settings=settings)
+        else:
+            raise UsageError(f"No operation is called {operation!r}.", "see energydiag.models.surgery.")
+    return energy
+
+
+def operate_again(module: nn.Module, settings: Mapping[str, str]) -> nn.Module:
+    """A freshly built module with the changes of structure that its checkpoint's metadata tells.
+
+    Raises:
+        InvalidCheckpoint: The metadata cannot be understood.
+    """
+    try:
+        for operation in json.loads(settings.get("surgery", "[]")):
+            word, _, argument = operation.partition("=")
+            if word == "remove-norm":
+                _remove(module, argument)
+        if "replaced_head" in settings:
+            told = json.loads(settings["replaced_head"])
+            name = told["reading"].pop("activation")
+            reading = HeadReading(activation=ACTIVATIONS[name] if name else None, **told["reading"])
+            module = ReplacedHead(module, reading, told["kind"], float(told["sign"]))
+    except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        raise InvalidCheckpoint(
+            f"The metadata of this repaired checkpoint cannot be understood: {type(error).__name__} {error}.",
+            "repair the original checkpoint again.",
+        ) from error
+    return module
+
+
+def _noted(energy: EnergyFunction, operation: str) -> EnergyFunction:
+    done = [*json.loads(energy.settings.get("surgery", "[]")), operation]
+    return replace(energy, settings={**energy.settings, "surgery": json.dumps(done)})
+
+
+def _replace_head(energy: EnergyFunction, kind: str, reading: HeadReading) -> EnergyFunction:
+    if kind not in HEADS:
+        raise UsageError(f"No head is called {kind!r}.", f"use one of: {', '.join(HEADS)}.")
+    inner = energy.module.module if isinstance(energy.module, ReplacedHead) else energy.module
+    if isinstance(getattr(inner, "head", None), EnergyHead):
+        inner.head = EnergyHead(kind)
+        return replace(energy, settings={**energy.settings, "head": kind})
+    if reading.activation is None and not reading.stopped_at and kind == "linear":
+        return energy
+    sign = -1.0 if energy.sign == "score" else 1.0
+    told = {
+        "kind": kind,
+        "sign": sign,
+        "reading": {**asdict(reading), "activation": reading.activation.name if reading.activation else ""},
+    }
+    wrapped = ReplacedHead(inner, reading, kind, sign)
+    return replace(energy, module=wrapped, settings={**energy.settings, "replaced_head": json.dumps(told)})
+
+
+def _remove(module: nn.Module, path: str) -> None:
+    found = dict(module.named_modules()).get(path)
+    if not path or not isinstance(found, nn.LayerNorm | nn.Identity):
+        raise UsageError(f"There is no LayerNorm at {path!r} to remove.", "leave this fix out.")
+    parent, _, name = path.rpartition(".")
+    setattr(module.get_submodule(parent), name, nn.Identity())
+
+
+def _reinitialise(module: nn.Module, path: str, seed: int) -> None:
+    found = dict(module.named_modules()).get(path)
+    if not path or not isinstance(found, nn.Linear):
+        raise UsageError(f"There is no linear layer at {path!r} to initialise again.", "leave this fix out.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        found.reset_parameters()

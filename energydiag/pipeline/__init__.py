@@ -1,0 +1,15 @@
+"""Where the stages meet; the command line and ``import energydiag`` both come through here."""
+
+from energydiag.pipeline.inspecting import inspect, inspect_checkpoint
+from energydiag.pipeline.loading import ModelOptions, load_checkpoint
+from energydiag.pipeline.repairing import RepairOptions, fix_and_retrain, repair_checkpoint
+
+__all__ = [
+    "ModelOptions",
+    "RepairOptions",
+    "fix_and_retrain",
+    "inspect",
+    "inspect_checkpoint",
+    "load_checkpoint",
+    "repair_checkpoint",
+]

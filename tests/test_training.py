@@ -1,0 +1,272 @@
+"""The design's constants, branch by branch; the loop's promises: seeded, stopped, restored, early."""
+
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from parts import make_batch, make_head
+from torch import Tensor, nn
+
+from energydiag.batch import Batch
+from energydiag.errors import UsageError
+from energydiag.models.energy_function import EnergyFunction
+from energydiag.plan import Descent, TrainingPlan
+from energydiag.training.log import COLUMNS, LogRow
+from energydiag.training.loop import TrainingOutcome, train
+from energydiag.training.randomness import members
+from energydiag.training.schedule import pace
+from energydiag.training.state import digest
+from energydiag.training.temperature import adaptive_temperature, choose, clamp_log_tau, new_log_tau
+from energydiag.training.validation import swap_ranks, validation_score
+
+SHORT = TrainingPlan(steps=12, batch_size=6, log_every=4, validate_every=4, tau=0.5)
+
+
+def run(plan: TrainingPlan, module: nn.Module | None = None, **options: object) -> tuple[nn.Module, TrainingOutcome]:
+    module = make_head("linear") if module is None else module
+    return module, train(EnergyFunction(module, "test"), make_batch(20), plan, **options)  # type: ignore[arg-type]
+
+
+# The progressive schedule
+
+
+@pytest.mark.parametrize(
+    ("step", "factor", "clip"),
+    [
+        *((0, 0.1, 0.3), (4_999, 0.1, 0.3), (5_000, 0.1, 0.5), (10_000, 0.3, 0.5)),
+        *((14_999, 0.49996, 0.5), (15_000, 0.5, 0.5), (39_999, 0.5, 0.5)),
+    ],
+)
+@pytest.mark.parametrize("steps", [20_000, 40_000])
+def test_the_progressive_schedule_has_the_designs_phases(steps: int, step: int, factor: float, clip: float) -> None:
+    plan = TrainingPlan(steps=steps, schedule="progressive", learning_rate=2.0)
+    assert pace(plan, step) == (pytest.approx(2 * factor), clip)
+
+
+@pytest.mark.parametrize(
+    ("step", "factor", "clip"),
+    [(0, 0.1, 0.3), (249, 0.1, 0.3), (250, 0.1, 0.5), (500, 0.3, 0.5), (750, 0.5, 0.5), (999, 0.5, 0.5)],
+)
+def test_a_short_run_has_the_phases_at_a_quarter_and_three_quarters(step: int, factor: float, clip: float) -> None:
+    plan = TrainingPlan(steps=1_000, schedule="progressive", learning_rate=1.0)
+    assert pace(plan, step) == (pytest.approx(factor), clip)
+
+
+def test_the_other_schedules_keep_the_plans_clipping() -> None:
+    plan = TrainingPlan(steps=100, learning_rate=0.2, clip_norm=None)
+    assert pace(plan, 99) == (0.2, None)
+    cosine = replace(plan, schedule="cosine", clip_norm=0.7)
+    assert [pace(cosine, s) for s in (0, 50)] == [(0.2, 0.7), (pytest.approx(0.1), 0.7)]
+
+
+# The temperature
+
+
+def table(gap: float) -> Tensor:
+    return 3 + gap * (1 - torch.eye(4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(
+    ("gap", "base", "tau", "branch"),
+    [
+        *((0.05, 0.5, 0.25, "sharpened"), (0.5, 0.5, 0.5, "kept"), (1.5, 0.5, 1.0, "softened")),
+        *((-0.05, 0.5, 0.25, "sharpened"), (-0.5, 0.5, 0.5, "kept"), (-1.5, 0.5, 1.0, "softened")),
+        *((0.05, 0.15, 0.1, "sharpened"), (1.5, 1.5, 2.0, "softened")),
+    ],
+)
+def test_the_adaptive_temperature(gap: float, base: float, tau: float, branch: str) -> None:
+    choice = adaptive_temperature(table(gap), base)
+    assert (choice.base, choice.tau, choice.branch) == (base, tau, branch)
+    assert choice.gap == pytest.approx(gap)
+    assert ("inverted" in choice.reason) == (gap < 0)
+    assert ("clamped" in choice.reason) == (tau in (0.1, 2.0))
+
+
+def test_the_borders_of_the_gap_keep_the_base_and_the_base_is_one_half() -> None:
+    for gap in (0.125, 1.0):
+        swap = torch.tensor([[0.0, gap], [gap, 0.0]])
+        assert adaptive_temperature(swap) == replace(adaptive_temperature(swap, 0.5), branch="kept", tau=0.5)
+
+
+def test_no_gap_and_no_number_keep_the_base_and_say_so() -> None:
+    alone = adaptive_temperature(torch.ones(1, 1), 0.5)
+    assert (alone.tau, alone.branch, math.isnan(alone.gap)) == (0.5, "no negatives", True)
+    broken = adaptive_temperature(table(math.nan), 0.5)
+    assert (broken.tau, broken.branch) == (0.5, "not finite")
+    assert "nan" in broken.reason
+
+
+def test_a_learnt_temperature_is_clamped_and_learns() -> None:
+    plan = TrainingPlan(temperature="learnable", tau=1e3)
+    log_tau = new_log_tau(plan, torch.device("cpu"))
+    assert log_tau is not None
+    assert choose(plan, table(1), log_tau).tau == pytest.approx(10)
+    log_tau.data.fill_(-99)
+    clamp_log_tau(log_tau)
+    assert choose(plan, table(1), log_tau).tau == pytest.approx(0.01)
+    _, outcome = run(replace(SHORT, temperature="learnable", learning_rate=1e-2))
+    assert outcome.tau != pytest.approx(0.5, abs=1e-3)
+    assert {row.base_tau for row in outcome.rows} == {0.5}
+
+
+def test_switches_of_the_adaptive_temperature_are_told() -> None:
+    _, outcome = run(replace(SHORT, temperature="adaptive", steps=40, learning_rate=1e-2, log_every=1))
+    taus = [row.tau for row in outcome.rows]
+    assert len(set(taus)) > 1
+    assert set(taus) <= {0.25, 0.5, 1.0}
+    told = {event.step for event in outcome.events}
+    assert {s for s in range(1, 40) if taus[s] != taus[s - 1]} <= told
+    assert all(row.base_tau == 0.5 for row in outcome.rows)
+
+
+# The loop
+
+
+def test_an_epoch_takes_every_sample_at_most_once_and_in_another_order() -> None:
+    first, second = (torch.cat([members(20, 6, 0, s) for s in steps]) for steps in (range(3), range(3, 6)))
+    assert len(first.unique()) == len(second.unique()) == 18
+    assert not torch.equal(first, second)
+    assert torch.equal(members(20, 6, 0, 4), members(20, 6, 0, 4))
+    assert sorted(members(4, 64, 1, 7).tolist()) == [0, 1, 2, 3]
+
+
+def test_rows_say_what_happened_and_the_caller_keeps_its_randomness(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    wanted = torch.rand(2)
+    torch.manual_seed(3)
+    seen: list[LogRow] = []
+    module, outcome = run(SHORT, folder=tmp_path, progress=seen.append, validation=make_batch(8, seed=1))
+    assert torch.equal(torch.rand(2), wanted)
+    assert tuple(seen) == outcome.rows
+    assert [row.step for row in seen] == [0, 3, 4, 7, 8, 11]
+    assert [math.isfinite(row.validation_score) for row in seen] == [False, True, False, True, False, True]
+    assert seen[0].energy_negative - seen[0].energy_positive == pytest.approx(seen[0].gap)
+    assert (outcome.stopped, outcome.steps_done, module.training) == ("finished", 12, False)
+    with (tmp_path / "metrics.csv").open() as stream:
+        columns, *lines = list(csv.reader(stream))
+    assert tuple(columns) == COLUMNS
+    assert columns[-1] == "seconds"
+    assert [int(line[0]) for line in lines] == [0, 3, 4, 7, 8, 11]
+
+
+def test_it_is_left_with_the_best_weights_on_validation() -> None:
+    validation = make_batch(40, seed=1)
+    module, outcome = run(replace(SHORT, steps=40, learning_rate=0.05), validation=validation)
+    scores = {row.step + 1: row.validation_score for row in outcome.rows if math.isfinite(row.validation_score)}
+    start = validation_score(EnergyFunction(make_head("linear"), "test"), validation, 0)
+    best = max([start, *scores.values()])
+    assert outcome.best_score == best == validation_score(EnergyFunction(module, "test"), validation, 0)
+    assert scores.get(outcome.best_step, start) == best
+
+
+def test_patience_ends_the_run() -> None:
+    plan = replace(SHORT, steps=400, learning_rate=0.0, weight_decay=0.0, patience=2)
+    module, outcome = run(plan, validation=make_batch(10, seed=1))
+    assert (outcome.stopped, outcome.steps_done, outcome.best_step) == ("early", 8, 0)
+    assert digest(module.state_dict()) == digest(make_head("linear").state_dict())
+
+
+class BreaksAt(nn.Module):
+    """An energy head whose answer is NaN from the k-th training step on."""
+
+    def __init__(self, step: int, *, slope_only: bool = False) -> None:
+        super().__init__()
+        self.net, self.step, self.slope_only, self.calls = make_head("linear"), step, slope_only, 0
+
+    def forward(self, hidden: Tensor, actions: Tensor, pad_mask: Tensor | None = None) -> Tensor:
+        energy: Tensor = self.net(hidden, actions, pad_mask)
+        if not self.training:
+            return energy
+        self.calls += 1
+        if self.calls <= self.step:
+            return energy
+        # the square root has a slope of infinity at 0, times 0 in the chain
+        return energy + (0 * energy).abs().sqrt() if self.slope_only else energy * math.nan
+
+
+@pytest.mark.parametrize("slope_only", [False, True])
+def test_it_stops_where_something_is_not_finite_and_restores_the_last_good_weights(slope_only: bool) -> None:
+    broken, outcome = run(SHORT, BreaksAt(5, slope_only=slope_only))
+    assert (outcome.stopped, outcome.best_step, outcome.steps_done) == ("non-finite", 4, 5)
+    assert outcome.rows[-1].step == 5
+    assert "step 5" in outcome.events[-1].text
+    whole, _ = run(replace(SHORT, steps=4), BreaksAt(99))
+    assert digest(broken.state_dict()) == digest(whole.state_dict())
+
+
+def test_dropout_is_set_while_training_and_restored() -> None:
+    seen = []
+    module = make_head("linear")
+    module.position_dropout.register_forward_hook(lambda m, i, o: seen.append((m.p, m.training)))
+    run(replace(SHORT, dropout=0.0, log_every=99), module)
+    assert module.position_dropout.p == 0.2
+    assert (0.0, True) in seen
+    assert all(p == 0 for p, _ in seen)
+
+
+def test_no_steps_change_nothing() -> None:
+    module, outcome = run(replace(SHORT, steps=0))
+    assert (outcome.stopped, outcome.rows, outcome.steps_done) == ("finished", (), 0)
+    assert digest(module.state_dict()) == digest(make_head("linear").state_dict())
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"sources": ("supplied",)}, "no `negatives`"),
+        ({"sources": ("nonsense",)}, "nonsense"),
+        ({"swap": False}, "no negatives"),
+        ({"batch_size": 1}, "no negatives"),
+        ({"alignment": 1.0, "margin": 1.0}, "alignment and margin"),
+    ],
+)
+def test_a_plan_that_cannot_be_carried_out_is_refused(changes: dict[str, object], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        run(replace(SHORT, **changes))  # type: ignore[arg-type]
+
+
+def test_everything_at_once_lowers_the_loss() -> None:
+    plan = TrainingPlan(
+        steps=60, batch_size=10, tau=1.0, learning_rate=1e-2, sources=("layers", "policy", "noise", "structured"),
+        improved_negatives=True, descent=Descent(steps=2), alignment=0.5, ranking=1.0, margin=0.1, dropout=0.0,
+        gradient_penalty=0.1, anchor=1e-3, temperature="learnable", contrast="debiased", false_negative_radius=0.1,
+    )  # fmt: skip
+    _, outcome = run(plan)
+    assert outcome.stopped == "finished"
+    assert outcome.rows[-1].loss < 0.8 * outcome.rows[0].loss
+    assert outcome.rows[-1].auroc > outcome.rows[0].auroc
+
+
+# Validation
+
+
+def test_swap_ranks_by_hand() -> None:
+    assert swap_ranks(torch.tensor([[0.0, 1, 0], [9, 5, 4], [3, 3, 2]])) == (
+        pytest.approx((1 + 0.5 + 1 + 0 + 1 + 1) / 6),
+        pytest.approx((1 / 2 + 0 + 1) / 3),
+    )
+    assert all(math.isnan(x) for x in (*swap_ranks(torch.ones(1, 1)), *swap_ranks(torch.full((2, 2), math.nan))))
+
+
+class Distance(nn.Module):
+    """Squared distance from the action that the context names, or minus that."""
+
+    def __init__(self, sign: float) -> None:
+        super().__init__()
+        self.sign = nn.Parameter(torch.tensor(sign))
+
+    def forward(self, hidden: Tensor, actions: Tensor, _mask: Tensor | None) -> Tensor:
+        return self.sign * (actions - hidden).square().flatten(1).sum(dim=1)
+
+
+@pytest.mark.parametrize(("sign", "score"), [(1.0, 1.0), (-1.0, 0.0), (math.nan, math.nan)])
+def test_the_validation_score_of_a_perfect_an_inverted_and_a_broken_energy(sign: float, score: float) -> None:
+    actions = make_batch(10).actions
+    batch = Batch(actions, actions, policy_actions=actions + 0.3 * torch.randn(actions.shape))
+    found = validation_score(EnergyFunction(Distance(sign), "test"), batch, 0)
+    assert found == pytest.approx(score, abs=1e-6, nan_ok=True)
