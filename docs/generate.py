@@ -65,6 +65,19 @@ def fixes_page() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
+def rules_list() -> str:
+    """A line for each rule, for the README."""
+    lines = [f"* `{r.code}` {r.name}: {r.page.splitlines()[0].partition(': ')[2]}" for r in rules().values()]
+    return "\n".join(lines)
+
+
+def readme(text: str) -> str:
+    """The README with its list of rules renewed."""
+    start, end = "<!-- rules -->\n", "<!-- /rules -->"
+    before, _, rest = text.partition(start)
+    return before + start + rules_list() + "\n" + end + rest.partition(end)[2]
+
+
 PAGES = {"rules.md": rules_page, "probes.md": probes_page, "fixes.md": fixes_page}
 
 
@@ -72,6 +85,8 @@ def main() -> None:
     """Writes every page."""
     for name, page in PAGES.items():
         (HERE / name).write_text(page(), encoding="utf-8")
+    path = HERE.parent / "README.md"
+    path.write_text(readme(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def _log_debiased(own_B: Tensor, others_BN: Tensor, count_B: Tensor, tau: float 
     top_B = torch.maximum(own_B, others_BN.amax(dim=1)).detach()
     share_B = (others_BN - top_B[:, None]).exp().sum(dim=1) / count_B - tau_plus * (own_B - top_B).exp()
     log_B = share_B.clamp_min(torch.finfo(share_B.dtype).tiny).log() + top_B - math.log(1 - tau_plus)
-    floor = torch.as_tensor(-1 / tau).to(log_B)
+    floor = torch.ones_like(log_B) * (-1 / tau)
     return torch.where(share_B > 0, torch.maximum(log_B, floor), floor)
 
 

@@ -23,3 +23,8 @@ def generator() -> object:
 def test_generated_pages_are_up_to_date(name: str) -> None:
     page = generator().PAGES[name]()  # type: ignore[attr-defined]
     assert (DOCS / name).read_text(encoding="utf-8") == page, "run `make docs`"
+
+
+def test_the_readme_lists_the_rules() -> None:
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert generator().readme(text) == text, "run `make docs`"  # type: ignore[attr-defined]

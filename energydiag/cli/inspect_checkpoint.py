@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from energydiag.cli import options as o
 from energydiag.cli.output import destinations, exit_code, progress_bar, write, write_figures
 from energydiag.errors import UsageError
+
+if TYPE_CHECKING:
+    from energydiag.results import Diagnosis
 
 
 def inspect_checkpoint(
@@ -58,13 +61,26 @@ def inspect_checkpoint(
             ignore=ignore or (),
             progress=progress,
         )
-    code = diagnosis.findings[0].code if diagnosis.findings else None
-    next_command = f"energydiag rules {code}   (why this is so, and what to change)" if code else None
+    told = {"--model": model, "--head": head, "--nhead": nhead, "--sign": sign, "--tau": tau}
+    repeated = [f"{option} {value}" for option, value in told.items() if value is not None]
+    repeated += [f"--model-arg {pair}" for pair in model_arg or ()]
+    next_command = next_step(diagnosis, " ".join((str(checkpoint), f"--batch {batch}", *repeated)))
     picture = write_figures(diagnosis, plots)
     write(diagnosis, to, details=details, next_command=next_command)
     if picture is not None and not quiet:
         typer.echo(f"figures: {picture}", err=True)
     raise typer.Exit(exit_code(diagnosis, fail_on.value))
+
+
+def next_step(diagnosis: Diagnosis, arguments: str) -> str | None:
+    """What to type next: the repair where a fix is known, else the page of the first finding."""
+    if not diagnosis.findings:
+        return None
+    first = diagnosis.findings[0].code
+    explain = f"energydiag rules {first}   (why, and what to change)"
+    if not any(finding.fixes for finding in diagnosis.findings):
+        return explain
+    return f"{explain}\n      energydiag fix-and-retrain {arguments} --out repaired/"
 
 
 def key_values(pairs: list[str]) -> dict[str, str]:

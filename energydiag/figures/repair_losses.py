@@ -11,15 +11,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+_LABELS = {
+    "control.info_nce": "control",
+    "control.floor": "control's floor",
+    "after.info_nce": "after",
+    "after.floor": "after's floor",
+}
+
+
 def _draw(repair: Repair, axes: Axes) -> None:
     for curve in repair.curves:
         arm, _, what = curve.name.partition(".")
         colour = {"control": NEGATIVE, "after": POSITIVE}.get(arm, NEUTRAL)
-        axes.plot(curve.x, curve.y, color=colour, linestyle="-" if what == "info_nce" else ":", label=curve.name)
-    axes.set(
-        title="Contrastive loss (not comparable between arms: heads and negatives differ)", xlabel="step", ylabel="nats"
-    )
-    axes.set_title(axes.get_title(), fontsize="small")
+        axes.plot(
+            curve.x,
+            curve.y,
+            color=colour,
+            linestyle="-" if what == "info_nce" else ":",
+            label=_LABELS.get(curve.name, curve.name),
+        )
+    axes.set(title="Contrastive loss (arms differ in head and negatives)", xlabel="step", ylabel="nats")
     axes.legend(fontsize="small", frameon=False)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
@@ -308,8 +309,7 @@ def _train_arm(
         outcome = train(
             patient, training, plan, validation=validation, folder=folder, resume=options.resume, progress=step
         )
-        if outcome.rows:
-            patient = replace(patient, settings={**patient.settings, "tau": f"{outcome.rows[-1].tau:g}"})
+        patient = replace(patient, settings={**patient.settings, "tau": f"{outcome.tau:g}"})
     tell(f"{name}, seed {plan.seed}: held-out samples")
     return _Arm(patient, outcome, inspect(patient, heldout, seed=options.base.seed))
 
@@ -321,8 +321,7 @@ def _together(arms: Sequence[_Arm], seed: int) -> Diagnosis:
 
 
 def _validation_score(arm: _Arm) -> float:
-    scores = [row.validation_score for row in arm.outcome.rows] if arm.outcome else []
-    return max((score for score in scores if score == score), default=0.0)
+    return 0.0 if arm.outcome is None or math.isnan(arm.outcome.best_score) else arm.outcome.best_score
 
 
 def _ablate(

@@ -13,8 +13,8 @@ On at most 256 samples, spread over the episodes; a* is the expert's action, a_B
   step length is the best of a ladder scaled to the policy's error, chosen on one half of the episodes and measured on
   the other, both ways round. The ladder has no zero, so a negative value says that following the energy hurts at every
   length. ``field.correction_energy.kN`` is the change of E beside it, at the same lengths.
-* ``field.spurious_minimum_rate``: share of eight-step descents (from a*, a_BC and far noise, steps of a tenth of the
-  policy's error) that end lower than E(a*) and farther from a* than they began, by more than a tenth of that error.
+* ``field.spurious_minimum_rate``: share of eight-step descents (from a*, a_BC and far noise, steps of a fifth of the
+  policy's error) that end lower than E(a*), yet farther from a* than they began and than a_BC is.
 """
 
 from __future__ import annotations
@@ -43,8 +43,11 @@ STEP_LADDER = (0.02, 0.05, 0.1, 0.2, 0.4)
 _NOISE_LADDER = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 _WAY_POINTS = 6
 _FAR_NOISE = 0.5
-_ANYWHERE = 0.1
-"""Share of the policy's error that counts as a real difference in distance (a guess)."""
+_SHORT = 0.1
+"""Length of the step whose trust ratio is measured, in units of the policy's error (a guess)."""
+
+_DESCENT_LENGTH = 0.2
+"""Step length of descents that look for spurious minima: eight of them reach beyond the policy's error (a guess)."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ def _policy_error(samples: _Samples) -> float:
 
 
 def _trust(evidence: Evidence, samples: _Samples, policy: Tensor) -> Measurement:
-    length = _ANYWHERE * _policy_error(samples)
+    length = _SHORT * _policy_error(samples)
     gradient = _gradient(evidence, samples, policy[:, None])
     norm = gradient.flatten(2).norm(dim=2)
     unit = gradient / norm.clamp_min(torch.finfo(norm.dtype).tiny).reshape(-1, 1, *[1] * (gradient.dim() - 2))
@@ -175,7 +178,8 @@ def _spurious(evidence: Evidence, samples: _Samples, generator: torch.Generator)
     if samples.policy is not None:
         starts.append(samples.policy[:, None])
     start = torch.cat(starts, dim=1)
-    length = _ANYWHERE * _policy_error(samples)
+    error = _policy_error(samples)
+    length = _DESCENT_LENGTH * error
     path = follow(
         evidence.energy,
         samples.hidden,
@@ -189,7 +193,10 @@ def _spurious(evidence: Evidence, samples: _Samples, generator: torch.Generator)
     expert = path.energy[0, :, :1].float().cpu()
     before = (start - samples.expert[:, None]).flatten(2).norm(dim=2)
     after = (end - samples.expert[:, None]).flatten(2).norm(dim=2)
-    astray = ((ended < expert) & (after > before + length)).float().mean(dim=1)
+    distance = torch.full_like(ended[:, :1], error)
+    if samples.policy is not None:
+        distance = (samples.policy - samples.expert).flatten(1).norm(dim=1, keepdim=True)
+    astray = ((ended < expert) & (after > before) & (after > distance)).float().mean(dim=1)
     return measured("field.spurious_minimum_rate", samples.resampler.mean(astray.numpy()), "1")
 
 

@@ -53,7 +53,8 @@ def diagnosis_parts(diagnosis: Diagnosis, look: Look) -> Iterable[RenderableType
     yield from _numbers(diagnosis, look)
     yield from _small_print(diagnosis)
     if look.next_command:
-        yield Text.assemble(("Next  ", "bold"), inert(look.next_command))
+        lines = "\n".join(inert(line) for line in look.next_command.split("\n"))
+        yield Text.assemble(("Next  ", "bold"), lines)
 
 
 def _headline(diagnosis: Diagnosis) -> RenderableType:

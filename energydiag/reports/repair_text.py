@@ -64,7 +64,8 @@ def repair_parts(repair: Repair, look: Look) -> Iterable[RenderableType]:
     if repair.checkpoint:
         yield Text.assemble(("Repaired checkpoint  ", "bold"), inert(repair.checkpoint))
     if look.next_command:
-        yield Text.assemble(("Next  ", "bold"), inert(look.next_command))
+        lines = "\n".join(inert(line) for line in look.next_command.split("\n"))
+        yield Text.assemble(("Next  ", "bold"), lines)
 
 
 def _variant(kind: str, fix: str) -> str:

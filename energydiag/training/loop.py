@@ -40,6 +40,7 @@ from energydiag.training.state import (
     identity,
     load_state,
     save_state,
+    sweep,
 )
 from energydiag.training.temperature import clamp_log_tau, new_log_tau
 from energydiag.training.validation import swap_ranks, validation_score
@@ -159,7 +160,10 @@ class _Session:
     def begin(self, resume: bool) -> None:
         """Loads the saved state, or looks at the weights it starts with."""
         _settle(self.energy, self.batch)
-        found = load_state(self.folder, self.identity) if resume and self.folder is not None else None
+        found = None
+        if resume and self.folder is not None:
+            found = load_state(self.folder, self.identity)
+            sweep(self.folder)
         if found is not None:
             self.run, weights, optimiser = found
             log_tau = optimiser.pop("log_tau")

@@ -140,6 +140,13 @@ def save_state(
     write_metrics(folder / METRICS_FILE, run.rows)
 
 
+def sweep(folder: Path) -> None:
+    """Removes what a kill in the middle of writing has left: the hidden files that were to become the run's own."""
+    for name in (STATE_FILE, METRICS_FILE):
+        for path in folder.glob(f".{name}.*"):
+            path.unlink(missing_ok=True)
+
+
 def load_state(folder: Path, who: Mapping[str, str]) -> tuple[RunState, Weights, dict[str, Any]] | None:
     """The run in a folder with its weights and its optimiser's state, or None where none was saved yet.
 

@@ -1,0 +1,119 @@
+"""Operations on models, built-in and user-written, and the same done again when a repaired checkpoint is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from parts import ACTION, CONTEXT, make_batch, make_head
+from torch import Tensor, nn
+from torch.nn import functional
+
+from energydiag.energies import pairwise_energies
+from energydiag.errors import UsageError
+from energydiag.models.energy_function import EnergyFunction, Sign
+from energydiag.models.heads import HEADS
+from energydiag.models.surgery import dissect, operate
+from energydiag.pipeline import load_checkpoint
+from energydiag.pipeline.repairing import save_repaired
+
+
+class Own(nn.Module):
+    """A user's model: pooled context, a norm over the raw action, a tanh at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.norm = nn.LayerNorm(ACTION)
+        self.first = nn.Linear(CONTEXT + ACTION, 8)
+        self.last = nn.Linear(8, 1)
+
+    def raw(self, hidden: Tensor, actions: Tensor) -> Tensor:
+        context = hidden.mean(1, keepdim=True).expand(-1, actions.shape[1], -1)
+        return self.last(functional.silu(self.first(torch.cat((context, self.norm(actions)), dim=-1))))
+
+    def forward(self, hidden: Tensor, actions: Tensor, _mask: Tensor | None = None) -> Tensor:
+        return (1.1 + torch.tanh(0.25 * self.raw(hidden, actions))).mean(dim=(1, 2))
+
+
+class OwnScore(Own):
+    """The same, answering with scores."""
+
+    def forward(self, hidden: Tensor, actions: Tensor, mask: Tensor | None = None) -> Tensor:
+        return -super().forward(hidden, actions, mask)
+
+
+def user(sign: Sign = "energy") -> EnergyFunction:
+    return EnergyFunction((Own() if sign == "energy" else OwnScore()).eval(), f"{__file__}:Own", {}, sign)
+
+
+INPUTS = (make_batch().hidden, make_batch().actions, make_batch().pad_mask)
+
+
+@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize("sign", ["energy", "score"])
+def test_a_users_head_is_replaced_at_work(kind: str, sign: Sign) -> None:
+    energy = user(sign)
+    raw = energy.module.raw(*INPUTS[:2])  # type: ignore[operator]
+    operated = operate(energy, [f"head={kind}"], dissect(energy, *INPUTS))
+    torch.testing.assert_close(operated(*INPUTS), HEADS[kind].activation(raw).mean(dim=(1, 2)))
+    table = pairwise_energies(operated, *INPUTS)
+    torch.testing.assert_close(table.diagonal(), operated(*INPUTS))
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_built_in_head_is_replaced_by_another(kind: str) -> None:
+    energy = EnergyFunction(make_head("original"), "cross-attention", {"head": "original"})
+    operated = operate(energy, [f"head={kind}"], dissect(energy, *INPUTS))
+    torch.testing.assert_close(operated(*INPUTS), make_head(kind)(*INPUTS))
+    assert operated.settings["head"] == kind
+
+
+def test_anatomy() -> None:
+    built_in = EnergyFunction(make_head("original"), "cross-attention")
+    found = dissect(built_in, *INPUTS)
+    assert found.action_norm == "action_linear.layer_norm1"
+    assert found.last_layer == "prediction_head.fc2"
+    own = dissect(user(), *INPUTS)
+    assert (own.action_norm, own.last_layer) == ("norm", "last")
+
+
+def test_negate_turns_the_sign_and_nothing_else() -> None:
+    energy = user()
+    turned = operate(energy, ["negate"], dissect(energy, *INPUTS))
+    torch.testing.assert_close(turned(*INPUTS), -energy(*INPUTS))
+    again = operate(turned, ["negate"], dissect(turned, *INPUTS))
+    torch.testing.assert_close(again(*INPUTS), energy(*INPUTS))
+
+
+def test_fresh_weights_come_from_the_seed() -> None:
+    weights = []
+    for seed in (1, 1, 2):
+        energy = user()
+        operate(energy, ["reinitialise-last-layer"], dissect(energy, *INPUTS), seed)
+        weights.append(energy.module.last.weight.detach().clone())  # type: ignore[union-attr]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("operation", ["remove-norm=nowhere", "remove-norm=first", "head=square", "amputate"])
+def test_impossible_operations_are_told(operation: str) -> None:
+    energy = user()
+    with pytest.raises(UsageError):
+        operate(energy, [operation], dissect(energy, *INPUTS))
+
+
+def test_a_repaired_built_in_model_is_loaded_without_options(tmp_path: Path) -> None:
+    energy = EnergyFunction(make_head("original"), "cross-attention", {"head": "original", "nhead": "2"})
+    done = ["remove-norm=action_linear.layer_norm1", "head=linear", "negate"]
+    operated = operate(energy, done, dissect(energy, *INPUTS))
+    path = save_repaired(operated, (), tmp_path / "repaired.safetensors", {})
+    torch.testing.assert_close(load_checkpoint(path)(*INPUTS), operated(*INPUTS))
+
+
+def test_a_repaired_user_model_is_loaded_with_its_factory(tmp_path: Path) -> None:
+    energy = user()
+    operated = operate(energy, ["remove-norm=norm", "head=linear", "negate"], dissect(energy, *INPUTS))
+    path = save_repaired(operated, (), tmp_path / "repaired.safetensors", {})
+    torch.testing.assert_close(load_checkpoint(path, model=f"{__file__}:Own")(*INPUTS), operated(*INPUTS))
