@@ -5,7 +5,6 @@ Shapes: B contexts, N starts per context, H action steps, A action dimensions, K
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from energydiag.energies.gradients import action_gradients
 from energydiag.energies.memory import DEFAULT_BUDGET
 from energydiag.energies.pairs import Pairs
+from energydiag.energies.pairwise import pair_table
 from energydiag.models.energy_function import EnergyFunction
 
 
@@ -30,6 +30,35 @@ class Path:
     energy: Tensor
 
 
+def step_down(
+    energy: EnergyFunction,
+    hidden: Tensor,
+    actions_BNHA: Tensor,
+    pad_mask: Tensor | None,
+    length_N: Tensor,
+    memory_budget: int | None = DEFAULT_BUDGET,
+) -> tuple[Tensor, Tensor]:
+    """One step along −dE/da divided by its norm, so that its length does not depend on E's scale.
+
+    Args:
+        energy: What to follow.
+        hidden: Contexts ``[B, S, D]``.
+        actions_BNHA: Where to step from, where and as the module wants them.
+        pad_mask: ``[B, S]`` or None.
+        length_N: Euclidean length of the step over the whole chunk, for each of the N actions.
+        memory_budget: Bytes that a piece may take.
+
+    Returns:
+        The actions after the step, and the energies ``[B, N]`` before it; an action without gradient stays.
+    """
+    pairs = Pairs(hidden, actions_BNHA, pad_mask, shared=False)
+    found = action_gradients(energy, pairs, memory_budget)
+    beside = [1] * (actions_BNHA.dim() - 2)
+    norm = found.gradient.flatten(2).norm(dim=2).clamp_min(torch.finfo(actions_BNHA.dtype).tiny)
+    direction = found.gradient / norm.reshape(*norm.shape, *beside)
+    return actions_BNHA - length_N.to(actions_BNHA).reshape(1, -1, *beside) * direction, found.energy
+
+
 def follow(
     energy: EnergyFunction,
     hidden: Tensor,
@@ -37,36 +66,26 @@ def follow(
     pad_mask: Tensor | None,
     length_N: Tensor,
     steps: int,
-    *,
-    jitter: Callable[[Tensor], Tensor] | None = None,
     memory_budget: int | None = DEFAULT_BUDGET,
 ) -> Path:
-    """Takes ``steps`` steps along −dE/da divided by its norm, so that a step's length does not depend on E's scale.
+    """Takes ``steps`` of `step_down` from each start and keeps the way.
 
     Args:
         energy: What to follow.
         hidden: Contexts ``[B, S, D]``.
         starts_BNHA: Where to begin.
         pad_mask: ``[B, S]`` or None.
-        length_N: Euclidean length of a step over the whole chunk, for each of the N starts.
+        length_N: Length of a step for each of the N starts.
         steps: K.
-        jitter: Added to the actions after every step, from their shape's like.
         memory_budget: Bytes that a piece may take.
-
-    Returns:
-        The path; a start without gradient stays where it is.
     """
     actions = starts_BNHA.detach().to(energy.device, energy.dtype)
-    scale = length_N.to(actions).reshape(1, -1, *[1] * (actions.dim() - 2))
     seen, energies = [actions], []
     for _ in range(steps):
-        found = action_gradients(energy, Pairs(hidden, actions, pad_mask, shared=False), memory_budget)
-        norm = found.gradient.flatten(2).norm(dim=2).clamp_min(torch.finfo(actions.dtype).tiny)
-        direction = found.gradient / norm.reshape(*norm.shape, *[1] * (actions.dim() - 2))
-        actions = actions - scale * direction
-        if jitter is not None:
-            actions = actions + jitter(actions)
+        actions, before = step_down(energy, hidden, actions, pad_mask, length_N, memory_budget)
         seen.append(actions)
-        energies.append(found.energy)
-    last = action_gradients(energy, Pairs(hidden, actions, pad_mask, shared=False), memory_budget).energy
+        energies.append(before)
+    pairs = Pairs(hidden, actions, pad_mask, shared=False)
+    with torch.no_grad():
+        last = pair_table(energy, lambda h, a, m: (energy(h, a, m),), pairs, memory_budget).values[0]
     return Path(torch.stack(seen), torch.stack([*energies, last]))

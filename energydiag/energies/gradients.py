@@ -176,7 +176,7 @@ class _Callable(nn.Module):
 def _summed(gradients: dict[str, Tensor], loss_n: Tensor) -> RowGradients:
     square = torch.zeros_like(loss_n)
     for gradient in gradients.values():
-        square = square + gradient.flatten(1).square().sum(dim=1)
+        square = square + gradient.reshape(len(gradient), -1).square().sum(dim=1)
     return RowGradients(loss_n.detach(), square, {name: g.sum(dim=0) for name, g in gradients.items()})
 
 

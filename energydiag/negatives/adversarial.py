@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from energydiag.energies.descent import follow
+from energydiag.energies.descent import step_down
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.plan import Descent
 
@@ -26,10 +26,9 @@ def descend(
     generator: torch.Generator,
 ) -> Tensor:
     """Where the descents end, ``[N, M, H, A]``, without gradient."""
-
-    def jitter(actions: Tensor) -> Tensor:
-        return plan.noise * torch.randn(actions.shape, generator=generator).to(actions)
-
-    lengths = torch.full((starts_NMHA.shape[1],), plan.length)
-    path = follow(energy, hidden, starts_NMHA, pad_mask, lengths, plan.steps, jitter=jitter, memory_budget=None)
-    return path.actions[-1]
+    actions = starts_NMHA.detach()
+    lengths = torch.full((actions.shape[1],), plan.length)
+    for _ in range(plan.steps):
+        actions, _before = step_down(energy, hidden, actions, pad_mask, lengths, memory_budget=None)
+        actions = actions + plan.noise * torch.randn(actions.shape, generator=generator).to(actions)
+    return actions

@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
+import torch
+
 from energydiag.discovery import discover
-from energydiag.errors import EnergydiagError
+from energydiag.errors import EnergydiagError, first_line
 from energydiag.probes.evidence import Evidence
 from energydiag.results import Curve, Distribution, Measurement, Skipped
 from energydiag.statistics import Estimate
@@ -53,8 +55,10 @@ def run_probes(evidence: Evidence, progress: Callable[[str], None]) -> Answer:
         progress(probe.name)
         try:
             answers.append(_with_source(probe.measure(evidence), probe.name))
-        except (EnergydiagError, RuntimeError, ValueError) as error:
-            reason = error.message if isinstance(error, EnergydiagError) else str(error).splitlines()[0]
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # a stranger's model may raise anything, and the other probes can still tell
+            reason = error.message if isinstance(error, EnergydiagError) else first_line(error)
             answers.append(Answer(skipped=(Skipped(probe.name, reason),)))
     return _joined(answers)
 

@@ -16,7 +16,8 @@ If the head is saturated, that is the cause: mend it first. Otherwise train the 
 `alignment-loss`, and no LayerNorm directly over the action (`remove-action-norm`).
 
 ## Known limits
-At the very bottom of a smooth well the gradient is small in a healthy model as well; the limit is low for that reason.
+At the very bottom of a smooth well the gradient is small in a healthy model as well. The limit is low for that reason,
+and the rule is silent where the gradient at the policy's action points to the expert's.
 """
 
 from collections.abc import Mapping
@@ -27,10 +28,15 @@ from energydiag.rules.wording import number
 
 _RELATIVE = Threshold(1e-2, "guess: one standard deviation of the action moves E by less than 1 % of its spread")
 
+_ALIGNED = Threshold(0.2, "guess: a field that points to the expert from the policy's action is not dead")
+
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     relative = given["gradient.actions.relative_median"]
     if (relative.ci95[1] if relative.ci95 else relative.value) >= _RELATIVE.value:
+        return None
+    aligned = given.get("field.alignment.policy")
+    if aligned is not None and aligned.ci95 is not None and aligned.ci95[0] > _ALIGNED.value:
         return None
     norm = given["gradient.actions.norm_median"].value
     return Judgement(
@@ -45,9 +51,10 @@ RULE = Rule(
     code="ED303",
     name="dead-action-gradient",
     needs=("gradient.actions.relative_median", "gradient.actions.norm_median"),
+    optional=("field.alignment.policy",),
     evidence=("gradient.actions.norm_median", "gradient.actions.relative_median"),
     healthy={"gradient.actions.relative_median": "> 0.01"},
-    thresholds={"relative": _RELATIVE},
+    thresholds={"relative": _RELATIVE, "aligned": _ALIGNED},
     judge=_judge,
     fixes=("linear-head", "mixed-negatives", "alignment-loss", "remove-action-norm"),
 )

@@ -1,0 +1,109 @@
+"""The field around the expert's action, on energies whose field is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from parts import ACTION, STEPS, make_batch
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+from energydiag.batch import Batch
+from energydiag.energies.descent import follow
+from energydiag.models.energy_function import EnergyFunction
+from energydiag.pipeline import inspect
+from energydiag.probes.field import best_length, rank_correlation, relative_fall
+from energydiag.results import Diagnosis
+from energydiag.statistics import Resampler
+
+
+class Distance(nn.Module):
+    """``factor`` times the Euclidean distance from the action that the first context token holds."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, hidden: Tensor, actions: Tensor, _mask: Tensor | None = None) -> Tensor:
+        wanted = hidden[:, 0, : STEPS * ACTION].reshape(actions.shape)
+        return self.factor * (actions - wanted).flatten(1).norm(dim=1)
+
+
+def told(samples: int = 40) -> Batch:
+    """A batch whose contexts hold the expert's action, with a policy that errs a little."""
+    batch = make_batch(samples)
+    policy = batch.actions + 0.1 * torch.randn(batch.actions.shape, generator=torch.Generator().manual_seed(5))
+    hidden = torch.stack((batch.actions.flatten(1), torch.zeros(samples, STEPS * ACTION)), dim=1)
+    return Batch(hidden, batch.actions, policy_actions=policy, episode=batch.episode)
+
+
+def value(diagnosis: Diagnosis, name: str) -> float:
+    found = diagnosis.measurement(name)
+    assert found is not None, name
+    return found.value
+
+
+def test_a_perfect_field() -> None:
+    found = inspect(EnergyFunction(Distance(), "own"), told())
+    for name in ("policy", "noise_0.05", "noise_0.15", "noise_0.3"):
+        assert value(found, f"field.alignment.{name}") == pytest.approx(1, abs=1e-4)
+    assert value(found, "field.spearman") == pytest.approx(1, abs=1e-6)
+    assert value(found, "field.monotonicity_violations") == 0
+    assert value(found, "field.trust_ratio") == pytest.approx(1, abs=1e-3)
+    assert value(found, "field.spurious_minimum_rate") == 0
+    assert value(found, "field.correction_gain.k1") == pytest.approx(0.4, abs=0.02)
+    # in units of the mean error, one step of .4 or four of .2 go straight towards the expert
+    assert value(found, "field.correction_gain.k4") == pytest.approx(0.8, abs=0.03)
+    assert found.verdict != "critical"
+
+
+def test_an_inverted_field() -> None:
+    found = inspect(EnergyFunction(Distance(-1.0), "own"), told())
+    assert value(found, "field.alignment.policy") == pytest.approx(-1, abs=1e-4)
+    assert value(found, "field.spearman") == pytest.approx(-1, abs=1e-6)
+    assert value(found, "field.monotonicity_violations") == 1
+    assert value(found, "field.correction_gain.k8") < 0
+    assert value(found, "field.spurious_minimum_rate") > 0.6
+
+
+def test_follow_against_a_plain_loop() -> None:
+    batch, model = told(6), Distance(2.0)
+    lengths = torch.tensor([0.05, 0.2])
+    path = follow(
+        EnergyFunction(model, "own"),
+        batch.hidden,
+        batch.policy_actions[:, None].expand(-1, 2, -1, -1),
+        None,
+        lengths,
+        3,
+    )  # type: ignore[index]
+    for start, length in enumerate(lengths):
+        actions = batch.policy_actions
+        for k in range(4):
+            assert actions is not None
+            torch.testing.assert_close(path.actions[k, :, start], actions)
+            torch.testing.assert_close(path.energy[k, :, start], model(batch.hidden, actions).detach())
+            leaf = actions.clone().requires_grad_(True)
+            gradient = torch.autograd.grad(model(batch.hidden, leaf).sum(), leaf)[0]
+            actions = actions - length * gradient / gradient.flatten(1).norm(dim=1)[:, None, None]
+
+
+def test_rank_correlation_against_scipy() -> None:
+    generator = np.random.default_rng(0)
+    x, y = generator.integers(0, 4, size=(20, 9)).astype(float), generator.normal(size=(20, 9))
+    wanted = [spearmanr(a, b).statistic for a, b in zip(x, y, strict=True)]
+    np.testing.assert_allclose(rank_correlation(x, y), wanted)
+    assert rank_correlation(np.ones((1, 5)), y[:1, :5])[0] == 0
+
+
+def test_the_length_is_chosen_on_the_other_half() -> None:
+    error = np.array([[1.0, 2.0], [1.0, 2.0], [2.0, 1.0], [2.0, 1.0]])
+    half = np.array([False, False, True, True])
+    assert best_length(error, half).tolist() == [1, 1, 0, 0]
+
+
+def test_relative_fall() -> None:
+    before, after = np.array([1.0, 3.0]), np.array([0.5, 2.5])
+    assert relative_fall(Resampler(np.arange(2), 0), before, after).value == pytest.approx(0.25)
+    assert relative_fall(Resampler(np.arange(2), 0), np.zeros(2), after).value == 0
