@@ -89,13 +89,14 @@ def test_result_on_stdout_and_in_files_and_drawn_again_from_json(
     shown = capsys.readouterr()
     assert code == 0
     assert "overview.png" in shown.err
-    assert max(map(len, shown.out.splitlines())) <= 80
+    report = shown.out.partition("\nNext ")[0]  # commands are not wrapped
+    assert max(map(len, report.splitlines())) <= 80
     result = json.loads(saved.read_text())
     assert result["kind"] == "diagnosis"
     assert result["provenance"]["command"][:3] == ["energydiag", "inspect", "checkpoint"]
     assert len(result["checkpoint"]["sha256"]) == len(result["batch"]["sha256"]) == 64
     assert {p.stem for p in plots.glob("*.png")} == {p.stem for p in plots.glob("*.svg")}
-    assert run_report(monkeypatch, saved, capsys) == shown.out.partition("\nNext ")[0] + "\n"
+    assert run_report(monkeypatch, saved, capsys) == report + "\n"
 
 
 def run_report(monkeypatch: pytest.MonkeyPatch, saved: Path, capsys: pytest.CaptureFixture[str]) -> str:
@@ -185,3 +186,48 @@ def test_rules_are_listed_and_explained(monkeypatch: pytest.MonkeyPatch, capsys:
     assert capsys.readouterr().out == by_code
     assert "16.64" in by_code
     assert run(monkeypatch, "rules", "ED999") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(("--select", "FOO"), "FOO"), (("--ignore", "ED9"), "ED9")],
+)
+def test_what_is_not_there_is_told(
+    arguments: tuple[str, ...],
+    message: str,
+    head_file: Path,
+    dump_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(monkeypatch, "inspect", "checkpoint", head_file, "--batch", dump_file, *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["fial-on = 'never'", "tool = 3", "[tool]\nenergydiag = 3"])
+def test_mistakes_in_a_config_file_are_told(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "settings.toml"
+    config.write_text(content)
+    assert run(monkeypatch, "--config", config, "rules") == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_full_disk_behind_stdout_is_told() -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full on this system")
+    with full.open("w") as stream:
+        command = [sys.executable, "-m", "energydiag", "rules", "ED101"]
+        done = subprocess.run(command, stdout=stream, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 2
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_option_that_overrides_the_metadata_is_said(
+    head_file: Path, dump_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, "inspect", "checkpoint", head_file, "--batch", dump_file, "--head", "linear")
+    assert "--head linear was taken" in " ".join(capsys.readouterr().out.split())

@@ -288,3 +288,16 @@ def test_an_answer_that_is_no_energy_is_refused(numbers: int) -> None:
 def test_what_the_model_raises_is_told_with_the_shapes(head: CrossAttentionEnergy) -> None:
     with pytest.raises(ModelFailed, match=r"RuntimeError on hidden \[2, 5, 13\] and actions \[2, 4, 3\]"):
         pairwise_energies(head, torch.randn(2, TOKENS, 13), torch.randn(2, STEPS, ACTION))
+
+
+def test_energies_that_depend_on_each_other_are_told() -> None:
+    class Centred(nn.Module):
+        def forward(self, hidden: Tensor, actions: Tensor, _mask: Tensor | None = None) -> Tensor:
+            energy = hidden.mean(dim=(1, 2)) * actions.sum(dim=(1, 2))
+            return energy - energy.mean()
+
+    batch, energy = make_batch(), EnergyFunction(Centred().eval(), "own")
+    pairs = Pairs(batch.hidden, batch.actions, batch.pad_mask, shared=True)
+    table = pair_table(energy, lambda h, a, m: (energy(h, a, m),), pairs)
+    assert table.reason is not None
+    assert "depend on each other" in table.reason

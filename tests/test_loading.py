@@ -270,3 +270,31 @@ def test_metadata_cannot_name_code_to_run(tmp_path: Path) -> None:
     with pytest.raises(EnergydiagError, match="No built-in architecture"):
         load_checkpoint(path)
     assert not marker.exists()
+
+
+def test_a_compressed_archive_is_not_unpacked(tmp_path: Path) -> None:
+    import zipfile
+
+    path = tmp_path / "head.pt"
+    torch.save(make_head().state_dict(), tmp_path / "plain.pt")
+    with zipfile.ZipFile(tmp_path / "plain.pt") as plain, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    with pytest.raises(UnreadableFile, match="compressed"):
+        read_weights(path)
+
+
+def test_torchs_advice_to_load_without_safety_is_not_passed_on(tmp_path: Path) -> None:
+    path = tmp_path / "head.pt"
+    path.write_bytes(b"PK" + b"\0" * 100)
+    with pytest.raises(UnreadableFile) as refused:
+        read_weights(path)
+    assert "weights_only" not in str(refused.value)
+
+
+@pytest.mark.parametrize("odd", [torch.eye(3).to_sparse(), torch.empty(3, device="meta")])
+def test_tensors_without_plain_values_are_refused(odd: Tensor, tmp_path: Path) -> None:
+    path = tmp_path / "head.pt"
+    torch.save(dict(weights()) | {"odd": odd}, path)
+    with pytest.raises(EnergydiagError):
+        load_checkpoint(path, head="rescaled", nhead=2)

@@ -205,7 +205,9 @@ def test_select_and_ignore() -> None:
     assert set(found(DEAD, select=("ED1", "ED602"), ignore=("ED102",))) == {"ED101", "ED602"}
     assert set(found(DEAD, ignore=("ED",))) == set()
     assert found(DEAD, ignore=("ED102", "ED201"))["ED303"].explained_by == "ED101"
-    assert judge(measurements({}), select=("ED201",))[1][0].name == "ED201"
+    reasons = {s.name: s.reason for s in judge(measurements({}), select=("ED201",))[1]}
+    assert reasons["ED201"] == "auroc.swap was not measured"
+    assert reasons["ED101"] == "left out by --select or --ignore"
 
 
 def test_no_measurement_no_finding() -> None:

@@ -94,6 +94,8 @@ def _tensor(value: Any, name: str, path: Path) -> Tensor:
             ) from error
     if not isinstance(value, Tensor):
         raise InvalidBatch(f"`{name}` in {path} is a {type(value).__name__}, not a tensor.", _WHAT_A_DUMP_HOLDS + ".")
+    if value.layout != torch.strided or value.is_meta or value.is_quantized:
+        raise InvalidBatch(f"`{name}` in {path} is no plain dense tensor.", "dump it dense, with its values.")
     return value
 
 

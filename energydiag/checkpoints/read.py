@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from energydiag.errors import InvalidCheckpoint
@@ -51,6 +52,11 @@ def read_weights(path: str | Path) -> Weights:
         raise InvalidCheckpoint(
             f"{path} holds no tensors at top level (keys: {_listed(file.contents)}).",
             "save the model's state dict: torch.save(model.state_dict(), path).",
+        )
+    odd = [k for k, v in tensors.items() if v.layout != torch.strided or v.is_meta or v.is_quantized]
+    if odd:
+        raise InvalidCheckpoint(
+            f"{path} holds tensors that are not plain and dense: {odd[0]}.", "save them dense, with their values."
         )
     settings = {key: file.metadata[key] for key in SETTINGS if key in file.metadata}
     return Weights(tensors, settings, file, container)

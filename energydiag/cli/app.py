@@ -11,7 +11,7 @@ import typer
 from energydiag import __version__
 from energydiag.cli import demo, fix_and_retrain, inspect_checkpoint, report, rules
 from energydiag.cli.config import read_defaults
-from energydiag.errors import EnergydiagError
+from energydiag.errors import EnergydiagError, UsageError
 from energydiag.inert import inert
 
 app = typer.Typer(
@@ -52,7 +52,18 @@ def options(
 ) -> None:
     """The health check for energy models."""
     del version
-    context.default_map = _for_every_command(context.command, read_defaults(config))
+    defaults = read_defaults(config)
+    unknown = sorted(set(defaults) - _option_names(context.command))
+    if unknown:
+        raise UsageError(
+            f"The config names no option of any command: {', '.join(unknown)}.", "see `energydiag COMMAND --help`."
+        )
+    context.default_map = _for_every_command(context.command, defaults)
+
+
+def _option_names(command: Any) -> set[str]:
+    names = {p.name for p in command.params}
+    return names.union(*(_option_names(inner) for inner in getattr(command, "commands", {}).values()))
 
 
 def _for_every_command(command: Any, defaults: dict[str, Any]) -> dict[str, Any]:
@@ -69,8 +80,9 @@ def main() -> None:
     except EnergydiagError as error:
         typer.echo(f"energydiag: {inert(error.message)}\n  next: {inert(error.next_step)}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("energydiag: interrupted", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(0)
+    except OSError as error:  # such as a full disk behind stdout; Typer itself sees to interrupts and closed pipes
+        typer.echo(
+            f"energydiag: the result cannot be written: {error.strerror or error}\n  next: free space, or --output.",
+            err=True,
+        )
+        sys.exit(2)

@@ -36,5 +36,10 @@ def read_defaults(file: Path | None) -> dict[str, Any]:
         if file is None:  # a broken pyproject.toml of somebody's project is not ours to judge
             return {}
         raise UsageError(f"The config file {path} is no TOML: {error}.", "mend the line it names.") from error
-    table = content if file is not None and "tool" not in content else content.get("tool", {}).get("energydiag", {})
+    table: Any = content
+    if file is None or "tool" in content:
+        for name in ("tool", "energydiag"):
+            table = table.get(name, {}) if isinstance(table, dict) else None
+    if not isinstance(table, dict):
+        raise UsageError(f"[tool.energydiag] in {path} must be a table of options.", 'write, say, fail-on = "warning".')
     return {key.replace("-", "_"): value for key, value in table.items()}

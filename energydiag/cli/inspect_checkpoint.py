@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,9 +63,12 @@ def inspect_checkpoint(
             progress=progress,
         )
     told = {"--model": model, "--head": head, "--nhead": nhead, "--sign": sign, "--tau": tau}
-    repeated = [f"{option} {value}" for option, value in told.items() if value is not None]
-    repeated += [f"--model-arg {pair}" for pair in model_arg or ()]
-    next_command = next_step(diagnosis, " ".join((str(checkpoint), f"--batch {batch}", *repeated)))
+    words = [str(checkpoint), "--batch", str(batch)]
+    for option, value in told.items():
+        words += [] if value is None else [option, str(value)]
+    for pair in model_arg or ():
+        words += ["--model-arg", pair]
+    next_command = next_step(diagnosis, shlex.join(words))
     picture = write_figures(diagnosis, plots)
     write(diagnosis, to, details=details, next_command=next_command)
     if picture is not None and not quiet:

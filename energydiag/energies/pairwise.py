@@ -98,13 +98,24 @@ def _difference(energy: EnergyFunction, function: RowFunction, pairs: Pairs, tab
     if energy.module.training:
         return ""
     worst = 0.0
+    alone = []
     with torch.no_grad():
         scale = float(table.values[0].detach().abs().max())
         for row, column in _spread(pairs.contexts, pairs.candidates):
             one = pairs.rows(slice(row, row + 1)).columns(slice(column, column + 1)).to(energy.device, energy.dtype)
             actions = one.actions if one.shared else one.actions[0]
             plain = function(one.hidden, actions, one.pad_mask)[0]
+            alone.append((one.hidden, actions, one.pad_mask, plain))
             worst = max(worst, float((plain[0] - table.values[0][row, column]).abs()))
+        together = function(
+            torch.cat([a[0] for a in alone]),
+            torch.cat([a[1] for a in alone]),
+            None if pairs.pad_mask is None else torch.cat([a[2] for a in alone if a[2] is not None]),
+        )[0]
+        mixed = float((together - torch.cat([a[3] for a in alone])).abs().max())
+        scale = max(scale, float(together.abs().max()))
+    if mixed > max(_CHECK_TOLERANCE, _CHECK_ROUNDINGS * torch.finfo(table.values[0].dtype).eps) * scale:
+        return "the energies that one call answers with depend on each other; each was computed in a call of its own"
     if worst > max(_CHECK_TOLERANCE, _CHECK_ROUNDINGS * torch.finfo(table.values[0].dtype).eps) * scale:
         return f"batched energies differ from single ones by up to {worst:.1g} (the largest is {scale:.1g})"
     return ""

@@ -40,7 +40,11 @@ def _draw(diagnosis: Diagnosis, axes: Axes) -> None:
         axes.stairs(share, distribution.edges, color=colour, linewidth=1.6, label=_label(diagnosis, name))
         if name in ("positive", "swap"):
             axes.stairs(share, distribution.edges, fill=True, color=colour, alpha=0.18)
-    axes.set(title="Energies: expert against negatives", xlabel="energy (low = fits)", ylabel="share per bin")
+    axes.set(
+        title="Energies: expert against negatives",
+        xlabel="energy (low = fits)",
+        ylabel="share per bin (square-root scale)",
+    )
     axes.set_yscale("function", functions=(np.sqrt, np.square))
     axes.set_ylim(bottom=0)
     axes.legend(fontsize="small", frameon=False)

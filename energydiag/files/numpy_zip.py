@@ -20,10 +20,29 @@ def _recognises(head: bytes, path: Path) -> bool:
     return bool(names) and all(name.endswith(".npy") for name in names)
 
 
+_LARGE = 1 << 30
+_DENSE = 100
+"""A gigabyte out of a hundredth of it is no measured data (guesses)."""
+
+
+def _refuse_bomb(path: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except Exception:  # the reader says what is wrong with it
+        return
+    if size > _LARGE and size > _DENSE * path.stat().st_size:
+        raise UnreadableFile(
+            f"{path} would unpack to {size >> 20} MiB from {path.stat().st_size >> 20} MiB; it was not unpacked.",
+            "save it with numpy.savez, without compression.",
+        )
+
+
 def _read(path: Path) -> TensorFile:
     import numpy as np
     import torch
 
+    _refuse_bomb(path)
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             contents = {name: torch.from_numpy(np.asarray(archive[name])) for name in archive.files}

@@ -34,9 +34,30 @@ def _wanted_globals(path: Path) -> str:
     return shown + (f" and {len(names) - _SHOWN_GLOBALS} more" if len(names) > _SHOWN_GLOBALS else "")
 
 
+def _refuse_bomb(path: Path) -> None:
+    """torch.save never compresses; what is compressed here could unpack to any size."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+    except Exception:  # the reader says what is wrong with it
+        return
+    if packed:
+        raise UnreadableFile(
+            f"{path} holds compressed entries ({packed[0]}), which torch.save does not write; it was not unpacked.",
+            "save it again with torch.save(tensors, path).",
+        )
+
+
+def _harmless(error: Exception) -> str:
+    """The error's first line, unless it is torch's advice to load without safety."""
+    text = first_line(error)
+    return "it holds more than plain tensors" if "weights_only" in text else text
+
+
 def _read(path: Path) -> TensorFile:
     import torch
 
+    _refuse_bomb(path)
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # a damaged or hostile file can provoke any
@@ -47,7 +68,7 @@ def _read(path: Path) -> TensorFile:
                 "save tensors only: torch.save(model.state_dict(), path), not torch.save(model, path).",
             ) from error
         raise UnreadableFile(
-            f"{path} is not a whole torch.save file: {first_line(error)}.",
+            f"{path} is not a whole torch.save file: {_harmless(error)}.",
             "copy or save it again; compare its size with the original's.",
         ) from error
     if not isinstance(contents, Mapping):

@@ -161,7 +161,7 @@ def _from_factory(spec: str, arguments: Mapping[str, str]) -> nn.Module:
     try:
         source = _import_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
         module: Any = getattr(source, name)(**{key: _value(text) for key, text in arguments.items()})
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         first = (str(error).splitlines() or [""])[0]
         raise UsageError(
             f"--model {spec} failed: {type(error).__name__}: {first}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -37,8 +37,8 @@ def inspect(
     swap_size: int = 64,
     seed: int = 0,
     limit: int | None = None,
-    select: Iterable[str] = (),
-    ignore: Iterable[str] = (),
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Diagnosis:
     """Measures an energy function on a batch and says what it suffers from.
@@ -75,9 +75,10 @@ def inspect(
     usable = whole.take(torch.nonzero(~(nonfinite | all_hidden)).reshape(-1))
     if len(usable) < 2:
         raise InvalidBatch(
-            f"Two samples at least are needed, for one to be the other's negative; {len(usable)} of {len(whole)} can "
-            "be used (finite values, a context that is not all hidden).",
-            "dump a batch of more samples.",
+            "Two samples at least are needed, for one to be the other's negative; "
+            f"{len(usable)} of {len(whole)} can be used ({int(nonfinite.sum())} hold NaN or infinity, "
+            f"{int(all_hidden.sum())} have their whole context hidden).",
+            "mend the policy's outputs or the mask." if len(whole) > 1 else "dump a batch of more samples.",
         )
     if usable.episode is None:
         notes.append("The dump names no episodes; intervals take samples as independent and may be too narrow.")
@@ -136,8 +137,10 @@ def inspect_checkpoint(
     loaded = read_batch(dump)
     diagnosis = inspect(energy, loaded.batch, **options)
     unread = (Skipped(f"batch.{name}", "this key of the dump means nothing here") for name in loaded.unknown)
+    overridden = facts.pop("overridden", "")
     return replace(
         diagnosis,
+        notes=(*diagnosis.notes, overridden) if overridden else diagnosis.notes,
         checkpoint={**facts, **diagnosis.checkpoint},
         batch={
             "path": str(dump),

@@ -76,6 +76,11 @@ def read_checkpoint(path: Path, options: ModelOptions) -> tuple[EnergyFunction, 
     """
     weights = read_weights(path)
     given = {"head": options.head, "nhead": options.nhead, "sign": options.sign}
+    overridden = [
+        f"--{name} {value} was taken, although the checkpoint's metadata says {weights.settings[name]}."
+        for name, value in given.items()
+        if value is not None and weights.settings.get(name, str(value)) != str(value)
+    ]
     settings = {**weights.settings, **{key: str(value) for key, value in given.items() if value is not None}}
     energy = build_energy(
         weights.tensors,
@@ -85,6 +90,7 @@ def read_checkpoint(path: Path, options: ModelOptions) -> tuple[EnergyFunction, 
     )
     energy.module.to(device=_device(options.device), dtype=_dtype(options.dtype))
     facts = {"path": str(path), "format": weights.file.format, "sha256": weights.file.sha256()}
+    facts |= {"overridden": " ".join(overridden)} if overridden else {}
     return energy, facts | ({"container": weights.container} if weights.container else {})
 
 

@@ -79,10 +79,10 @@ def _execution_order(evidence: Evidence, names: list[str]) -> list[str]:
         for hook in hooks:
             hook.remove()
 
-    def place(name: str) -> tuple[int, int]:
+    def place(name: str) -> int:
         while name and name not in entered:
             name = name.rpartition(".")[0]
-        return (entered.index(name) if name else -1), 0
+        return entered.index(name) if name else -1
 
     return sorted(names, key=place)
 

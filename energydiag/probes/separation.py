@@ -4,7 +4,8 @@ Within a context, the expert's action competes with that context's negatives: AU
 higher energy, a tie counting half; top-1 the share of contexts where nothing has a lower energy (with k others on the
 same energy, 1/(k+1), as if the tie were broken at random); MRR the mean of 1/rank, a tie counting half a place. The
 gap is the mean energy of negatives minus that of positives, and the standardised gap that over their pooled standard
-deviation. Only the last four do not change when energies are scaled.
+deviation. All but the gap in energy units stay the
+same when energies are scaled.
 """
 
 from __future__ import annotations

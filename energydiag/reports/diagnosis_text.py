@@ -54,7 +54,8 @@ def diagnosis_parts(diagnosis: Diagnosis, look: Look) -> Iterable[RenderableType
     yield from _small_print(diagnosis)
     if look.next_command:
         lines = "\n".join(inert(line) for line in look.next_command.split("\n"))
-        yield Text.assemble(("Next  ", "bold"), lines)
+        # a command is copied, so it is not wrapped
+        yield Text.assemble(("Next  ", "bold"), lines, no_wrap=True, overflow="ignore")
 
 
 def _headline(diagnosis: Diagnosis) -> RenderableType:
@@ -68,8 +69,9 @@ def _headline(diagnosis: Diagnosis) -> RenderableType:
 
 
 def _model_line(facts: Mapping[str, str]) -> str:
-    count = int(facts["parameters"])
-    return f"{facts['architecture']}, {count:,} parameters; {facts['energy']}"
+    count = facts["parameters"]
+    shown = f"{int(count):,}" if count.isdecimal() else count
+    return f"{facts['architecture']}, {shown} parameters; {facts['energy']}"
 
 
 def _batch_line(facts: Mapping[str, str]) -> str:
@@ -94,7 +96,7 @@ def _cause(
         yield Padding(_table(evidence, finding.healthy), (0, 0, 0, 2))
     if finding.fixes:
         yield Padding(
-            Text.assemble(("Fix  ", "bold"), ", then ".join(finding.fixes[:1]), _or(finding.fixes[1:])),
+            Text.assemble(("Fix  ", "bold"), finding.fixes[0], _or(finding.fixes[1:])),
             (0, 0, 0, 2),
         )
     behind = [f for f in findings if f.explained_by == finding.code]
@@ -102,7 +104,9 @@ def _cause(
         lines: list[RenderableType] = [Text("It explains", style="bold")]
         for other in behind:
             name = Text.assemble(
-                (f"{other.code} {other.name}", COLOURS[other.severity].split()[-1]), ": ", other.summary
+                (f"{other.code} {other.name}", COLOURS[other.severity].split()[-1]),
+                f" ({other.severity}): ",
+                other.summary,
             )
             lines.append(Padding(name, (0, 0, 0, 2)))
         yield Padding(Group(*lines), (0, 0, 0, 2))
@@ -111,6 +115,9 @@ def _cause(
 
 def _or(others: tuple[str, ...]) -> str:
     return f" (or {', '.join(others)})" if others else ""
+
+
+_UNITS = {"1": "", "count": "", "energy": "E", "energy/action": "E/a"}
 
 
 def _table(measurements: Iterable[Measurement], healthy: Mapping[str, str] | None = None) -> Table:
@@ -122,7 +129,7 @@ def _table(measurements: Iterable[Measurement], healthy: Mapping[str, str] | Non
         table.add_column("healthy", overflow="fold")
     for m in measurements:
         interval = "" if m.ci95 is None else f"{short(m.ci95[0])} .. {short(m.ci95[1])}"
-        value = short(m.value) if m.unit == "1" else f"{short(m.value)} {m.unit}"
+        value = f"{short(m.value)} {_UNITS.get(m.unit, m.unit)}".rstrip()
         row = [Text(inert(m.name)), Text(value), Text(interval)]
         table.add_row(*row, *([] if healthy is None else [Text(healthy.get(m.name, ""))]))
     return table

@@ -65,7 +65,7 @@ def repair_parts(repair: Repair, look: Look) -> Iterable[RenderableType]:
         yield Text.assemble(("Repaired checkpoint  ", "bold"), inert(repair.checkpoint))
     if look.next_command:
         lines = "\n".join(inert(line) for line in look.next_command.split("\n"))
-        yield Text.assemble(("Next  ", "bold"), lines)
+        yield Text.assemble(("Next  ", "bold"), lines, no_wrap=True, overflow="ignore")
 
 
 def _variant(kind: str, fix: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 if TYPE_CHECKING:
     import numpy as np
@@ -176,6 +176,8 @@ class Diagnosis:
         Raises:
             KeyError, TypeError: It is not one.
         """
+        if plain["kind"] != cls.kind or plain["verdict"] not in get_args(Verdict):
+            raise TypeError(f"kind {plain['kind']!r} with verdict {plain['verdict']!r}")
         return cls(
             verdict=plain["verdict"],
             checkpoint=plain["checkpoint"],

@@ -1,4 +1,4 @@
-"""Dead head: the slope of the energy's activation is exactly zero, so no gradient exists at all.
+"""Dead head: the slope of the energy's activation is zero, exactly or to within rounding, so no gradient passes.
 
 ## What it checks
 The share of (context, action) pairs whose activation slope is 0 in the model's own arithmetic, exactly or to within
@@ -32,11 +32,15 @@ _WARNING = Threshold(0.01, "guess: healthy is exactly 0; one pair in a hundred i
 _CRITICAL = Threshold(0.50, "guess: most pairs get no gradient")
 
 
+def _low(measurement: Measurement) -> float:
+    return measurement.ci95[0] if measurement.ci95 else measurement.value
+
+
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     exact = given["head.zero_slope_fraction"].value
-    dead = given.get("head.dead_slope_fraction")
-    share = exact if dead is None else max(exact, dead.value)
-    if share <= _WARNING.value:
+    worst = max((m for m in (given["head.zero_slope_fraction"], given.get("head.dead_slope_fraction")) if m), key=_low)
+    share = worst.value
+    if _low(worst) <= _WARNING.value:
         return None
     high = given.get("head.slope_saturated_fraction.high")
     low = given.get("head.slope_saturated_fraction.low")
@@ -44,7 +48,7 @@ def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     if high is not None and low is not None:
         side = " at the upper end" if high.value > low.value else " at the lower end"
     return Judgement(
-        "critical" if share > _CRITICAL.value else "warning",
+        "critical" if _low(worst) > _CRITICAL.value else "warning",
         f"{percent(share)} of the raw values sit{side} where the head's slope is 0 to within rounding "
         f"({percent(exact)} exactly): no gradient passes.",
         "Raw values were driven so far out that the slope rounds to zero; training cannot bring them back.",

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
+from energydiag.errors import UsageError
 from energydiag.results import Finding, Measurement, Skipped
 from energydiag.rules.rule import Rule, rules
 
 
 def judge(
-    measurements: Sequence[Measurement], select: Iterable[str] = (), ignore: Iterable[str] = ()
+    measurements: Sequence[Measurement], select: Sequence[str] = (), ignore: Sequence[str] = ()
 ) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]:
     """Asks every rule.
 
@@ -21,14 +22,21 @@ def judge(
 
     Returns:
         Findings, root causes before what they explain and worse before less bad, and the rules that could not be
-        asked, with the measurement that was missing.
+        asked, with the reason.
+
+    Raises:
+        UsageError: ``select`` or ``ignore`` names no rule.
     """
+    for code in (*select, *ignore):
+        if not any(known.startswith(code) for known in rules()) or not code.startswith("ED"):
+            raise UsageError(f"No rule's code begins with {code!r}.", "list the rules with `energydiag rules`.")
     by_name = {m.name: m for m in measurements}
     chosen, unwanted = tuple(select), tuple(ignore)
     found: list[tuple[Rule, Finding]] = []
     skipped = []
     for rule in rules().values():
         if (chosen and not rule.code.startswith(chosen)) or (unwanted and rule.code.startswith(unwanted)):
+            skipped.append(Skipped(rule.code, "left out by --select or --ignore"))
             continue
         missing = [name for name in rule.needs if name not in by_name]
         if missing:

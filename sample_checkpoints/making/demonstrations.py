@@ -25,8 +25,6 @@ TASKS = (
 EPISODES_PER_TASK = 45
 MAX_STEPS = 150
 STEPS_AFTER_SUCCESS = 4
-# Noise that is much larger, or correlated in time, makes the scripted experts fail on several tasks.
-NOISE_SCALE = 0.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Demonstrations:
     """Time steps of all episodes, one after the other; T is their total number.
 
     obs: [T, 39] float32, Meta-World's observation with the goal visible.
-    action: [T, 4] float32 in [-1, 1], the expert's noise-free action at that observation.
+    action: [T, 4] float32 in [-1, 1], the expert's action at that observation.
     episode, task, step: [T] int32. Episode ids run over all tasks; `task` indexes `task_names`.
     attempts: episodes run for each task; those in which the expert failed are not kept.
     """
@@ -56,12 +54,9 @@ def expert_action(expert: Any, obs: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.clip(np.asarray(expert.get_action(obs), dtype=np.float64), -1.0, 1.0)
 
 
-def run_episode(
-    env: Any, expert: Any, rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
-    """Runs one episode under the expert with noise; returns obs [t, 39], actions [t, 4], success."""
+def run_episode(env: Any, expert: Any) -> tuple[NDArray[np.float32], NDArray[np.float32], bool]:
+    """Runs one episode under the expert; returns obs [t, 39], actions [t, 4], success."""
     obs, _ = env.reset()
-    noise = rng.normal(0.0, NOISE_SCALE, (MAX_STEPS, 3))
     seen, acted = [], []
     last = MAX_STEPS
     succeeded = False
@@ -69,9 +64,7 @@ def run_episode(
         action = expert_action(expert, obs)
         seen.append(obs)
         acted.append(action)
-        # The gripper stays noise-free: a hand that loosens its grip drops what it carries.
-        executed = np.append(np.clip(action[:3] + noise[t], -1.0, 1.0), action[3])
-        obs, _, _, _, info = env.step(executed.astype(np.float32))
+        obs, _, _, _, info = env.step(action.astype(np.float32))
         if not succeeded and info["success"] > 0:
             succeeded = True
             last = t + 1 + STEPS_AFTER_SUCCESS
@@ -91,11 +84,10 @@ def collect_task(
     env = benchmarks[0].train_classes[name]()
     expert_class: Any = ENV_POLICY_MAP[name]
     expert = expert_class()
-    rng = np.random.default_rng(seed)
     kept: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
     for attempt, variation in enumerate(variations, start=1):
         env.set_task(variation)
-        obs, action, succeeded = run_episode(env, expert, rng)
+        obs, action, succeeded = run_episode(env, expert)
         if succeeded:
             kept.append((obs, action))
         if len(kept) == episodes:
