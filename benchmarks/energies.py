@@ -1,18 +1,14 @@
 """Time and peak memory of `pairwise_energies` against expanding everything to B·B rows.
 
-``make bench`` runs it. Every figure is a ratio measured side by side: the two ways take turns, each in a process of its
-own for the memory, and medians are printed. The expanded way is left out where it would need more memory than the
-machine has.
+``make bench`` runs it. The two ways take turns; medians are printed. Memory is the peak of the tensors alive at once
+that a call makes.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -56,7 +52,10 @@ def prepare(size: tuple[int, int, int, int, int], way: str) -> Callable[[], obje
 
 def time_both(size: tuple[int, int, int, int, int], repeats: int) -> dict[str, float]:
     """Median seconds of each way and the median of their ratios, pair by pair, and the largest relative difference."""
+    import torch
+
     ways = [prepare(size, "expanded"), prepare(size, "ours")]
+    torch.set_grad_enabled(False)
     for way in ways:
         way()
     seconds: list[list[float]] = [[], []]
@@ -75,15 +74,16 @@ def time_both(size: tuple[int, int, int, int, int], repeats: int) -> dict[str, f
 
 
 def peak_memory(size: tuple[int, int, int, int, int], way: str) -> float:
-    """Bytes that one call adds to what a process holds with model and inputs in place."""
-    code = (
-        "import resource, sys; sys.path.insert(0, 'benchmarks'); import energies\n"
-        f"run = energies.prepare({size!r}, {way!r})\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; run()\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    return int(done.stdout) * (1 if platform.system() == "Darwin" else 1024)
+    """Bytes of tensors that one call holds at its peak, beside model and inputs."""
+    import torch
+
+    from energydiag.energies.memory import PeakBytes
+
+    run = prepare(size, way)
+    run()
+    with torch.no_grad(), PeakBytes() as watch:
+        run()
+    return watch.peak
 
 
 def main() -> None:

@@ -54,8 +54,10 @@ def test_inverted_is_inverted_before_anything_else() -> None:
     assert codes(found)[0] == "ED202"
 
 
-def test_rescaled_separates_weakly_and_nothing_is_made_of_more() -> None:
-    assert codes(diagnose("rescaled.safetensors"))[0] == "ED201"
+def test_rescaled_saturates_again_and_separates_weakly() -> None:
+    found = diagnose("rescaled.safetensors")
+    assert found.verdict == "warning"
+    assert {"ED101", "ED201"} == set(codes(found))
 
 
 def test_healthy_has_no_critical_finding() -> None:

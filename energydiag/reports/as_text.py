@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 from rich.console import Console
+from rich.text import Text
 
 from energydiag.reports.diagnosis_text import diagnosis_parts
 from energydiag.reports.repair_text import repair_parts
@@ -26,7 +27,7 @@ def _render(result: Diagnosis | Repair, look: Look) -> str:
     )
     parts = repair_parts(result, look) if isinstance(result, Repair) else diagnosis_parts(result, look)
     for part in parts:
-        console.print(part)
+        console.print(part, soft_wrap=isinstance(part, Text) and bool(part.no_wrap))
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
 
 
