@@ -121,7 +121,7 @@ def map_pairs(
             return PairTable(_by_vmap(function, pairs, device, dtype, memory_budget), "vmap")
         except torch.OutOfMemoryError:
             raise
-        except (RuntimeError, ValueError, NotImplementedError) as error:
+        except (RuntimeError, ValueError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(" .")
     return PairTable(_by_rows(function, pairs, device, dtype, memory_budget), "rows", reason)
 
