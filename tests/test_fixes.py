@@ -32,7 +32,9 @@ def finding(code: str, explained_by: str | None = None) -> Finding:
 def patient(*codes: str, **changes: Any) -> Patient:
     """A sigmoid head over a LayerNorm, with all data; findings explained by another are written ``ED303<ED101``."""
     findings = tuple(finding(*code.split("<")) for code in codes)
-    whole = Patient(findings, {}, "sigmoid", True, "action_linear.layer_norm1", "prediction_head.fc2", True, True, 0.04)
+    whole = Patient(
+        findings, {}, "sigmoid", True, "action_linear.layer_norm1", "prediction_head.fc2", (), True, True, 0.04
+    )
     return dataclasses.replace(whole, **changes)
 
 
@@ -77,6 +79,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "clamped-temperature": {"temperature": "learnable"},
     "gradient-penalty": {"gradient_penalty": 1.0},
     "reinitialise-last-layer": {"surgery": ("reinitialise-last-layer",)},
+    "fresh-weights": {"surgery": ("fresh-weights",)},
     "remove-action-norm": {"surgery": ("remove-norm=action_linear.layer_norm1",)},
     "negate-sign": {"surgery": ("negate",)},
     "false-negative-filter": {"false_negative_radius": 0.04},
@@ -148,6 +151,7 @@ def test_negatives_that_are_mixed_in_have_a_source() -> None:
         ("design", {"has_layers": False}),
         ("design", {"head": "unknown"}),
         ("reinitialise-last-layer", {"last_layer": ""}),
+        ("fresh-weights", {"unresettable": ("scale",)}),
         ("remove-action-norm", {"action_norm": ""}),
         ("false-negative-filter", {"policy_error": None}),
         ("negate-sign", {"findings": ()}),
@@ -270,14 +274,15 @@ RECIPE: dict[str, Any] = {
 REMOVE_NORM = "remove-norm=action_linear.layer_norm1"
 
 
-def test_a_saturated_head_gets_the_whole_recipe_without_re_initialisation() -> None:
+def test_a_saturated_head_gets_the_whole_recipe_from_fresh_weights() -> None:
     planned = plan_from(patient("ED103", "ED101<ED103", "ED303<ED103", "ED203<ED103"), BASE)
-    expected = dataclasses.replace(BASE, **RECIPE, surgery=(REMOVE_NORM, "head=linear"))
+    expected = dataclasses.replace(BASE, **RECIPE, surgery=(REMOVE_NORM, "head=linear", "fresh-weights"))
     assert planned.plan == expected
     assert planned.skipped == ()
     assert {a.fix: a.handles for a in planned.applied} == {
         "remove-action-norm": ("ED303", "ED203"),
         "linear-head": ("ED103", "ED101", "ED303"),
+        "fresh-weights": ("ED103", "ED101"),
         "mixed-negatives": ("ED303", "ED203"),
         "adversarial-negatives": ("ED203",),
         "alignment-loss": ("ED303", "ED203"),
@@ -289,16 +294,17 @@ def test_a_saturated_head_gets_the_whole_recipe_without_re_initialisation() -> N
     assert linear.parameters == {"surgery": ["head=linear"], "tau": 1.0, "anchor": 1e-3}
 
 
-def test_a_dead_head_gets_a_fresh_last_layer_as_well() -> None:
-    planned = plan_from(patient("ED102", "ED101<ED102", "ED303<ED102", "ED203<ED102"), BASE)
+def test_a_dead_head_that_cannot_be_drawn_anew_gets_a_fresh_last_layer() -> None:
+    who = patient("ED102", "ED101<ED102", "ED303<ED102", "ED203<ED102", unresettable=("scale",))
+    planned = plan_from(who, BASE)
     surgery = (REMOVE_NORM, "head=linear", "reinitialise-last-layer")
     assert planned.plan == dataclasses.replace(BASE, **RECIPE, surgery=surgery)
 
 
 def test_an_unbounded_head_needs_near_negatives_even_where_they_handle_no_finding() -> None:
     planned = plan_from(patient("ED103"), BASE)
-    assert planned.plan == dataclasses.replace(BASE, **RECIPE, surgery=("head=linear",))
-    assert {a.fix for a in planned.applied if a.handles} == {"linear-head"}
+    assert planned.plan == dataclasses.replace(BASE, **RECIPE, surgery=("head=linear", "fresh-weights"))
+    assert {a.fix for a in planned.applied if a.handles} == {"linear-head", "fresh-weights"}
 
 
 def test_inverted_energies_alone_are_turned_round_without_training() -> None:
@@ -314,7 +320,7 @@ def test_inverted_energies_alone_are_turned_round_without_training() -> None:
 def test_inverted_energies_beside_another_root_are_turned_round_and_trained() -> None:
     planned = plan_from(patient("ED101", "ED202"), BASE)
     assert planned.plan.steps == BASE.steps
-    assert planned.plan.surgery == ("negate", "head=linear")
+    assert planned.plan.surgery == ("negate", "head=linear", "fresh-weights")
 
 
 def test_a_healthy_patient_needs_nothing() -> None:

@@ -12,7 +12,9 @@ from energydiag.batch import Batch
 from energydiag.errors import InvalidBatch, UsageError
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.pipeline import RepairOptions, fix_and_retrain, inspect, load_checkpoint
-from energydiag.pipeline.repairing import check_apart, empty_folder, judge_repair, split_by_episode
+from energydiag.pipeline.proof import judge_repair
+from energydiag.pipeline.repair_files import empty_folder
+from energydiag.pipeline.splitting import check_apart, split_by_episode
 from energydiag.plan import TrainingPlan
 from energydiag.results import Comparison, Diagnosis, Measurement, MetricChange, Repair
 from energydiag.results.comparison import Change

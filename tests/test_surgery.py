@@ -14,9 +14,9 @@ from energydiag.energies import pairwise_energies
 from energydiag.errors import UsageError
 from energydiag.models.energy_function import EnergyFunction, Sign
 from energydiag.models.heads import HEADS
-from energydiag.models.surgery import dissect, operate
+from energydiag.models.surgery import dissect, operate, unresettable
 from energydiag.pipeline import load_checkpoint
-from energydiag.pipeline.repairing import save_repaired
+from energydiag.pipeline.arms import save_repaired
 
 
 class Own(nn.Module):
@@ -87,14 +87,39 @@ def test_negate_turns_the_sign_and_nothing_else() -> None:
     torch.testing.assert_close(again(*INPUTS), energy(*INPUTS))
 
 
-def test_fresh_weights_come_from_the_seed() -> None:
+@pytest.mark.parametrize("operation", ["reinitialise-last-layer", "fresh-weights"])
+def test_fresh_weights_come_from_the_seed(operation: str) -> None:
     weights = []
     for seed in (1, 1, 2):
         energy = user()
-        operate(energy, ["reinitialise-last-layer"], dissect(energy, *INPUTS), seed)
+        operate(energy, [operation], dissect(energy, *INPUTS), seed)
         weights.append(energy.module.last.weight.detach().clone())  # type: ignore[union-attr]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_fresh_weights_are_those_of_a_new_model_and_leave_frozen_ones() -> None:
+    energy = EnergyFunction(make_head("original"), "cross-attention")
+    norm = energy.module.prediction_head.layer_norm1
+    with torch.no_grad():
+        for parameter in energy.module.parameters():
+            parameter.add_(1000)
+    frozen = energy.module.state_linear.requires_grad_(requires_grad=False).fc1.weight.clone()
+    operate(energy, ["fresh-weights"], dissect(energy, *INPUTS))
+    assert torch.equal(norm.weight, torch.ones_like(norm.weight))
+    assert torch.equal(energy.module.state_linear.fc1.weight, frozen)
+    trained = [p for p in energy.module.parameters() if p.requires_grad]
+    assert all(bool((p.abs() <= 1).all()) for p in trained)
+
+
+def test_modules_that_cannot_be_drawn_anew_are_named() -> None:
+    class Scaled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(1))
+            self.last = torch.nn.Linear(2, 1)
+
+    assert unresettable(torch.nn.Sequential(torch.nn.Linear(2, 2), Scaled())) == ("1",)
 
 
 @pytest.mark.parametrize("operation", ["remove-norm=nowhere", "remove-norm=first", "head=square", "amputate"])

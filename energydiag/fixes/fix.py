@@ -24,6 +24,7 @@ class Patient:
         built_in: Whether the model is one of the built-in architectures.
         action_norm: Name of the LayerNorm that stands directly over the raw action, or empty.
         last_layer: Name of the linear layer that gives the raw output, or empty where none was found.
+        unresettable: Paths of modules that hold parameters and cannot draw them anew.
         has_layers: Whether the training dump holds the actions of at least two layers.
         has_policy: Whether it holds the policy's actions.
         policy_error: The policy's mean absolute action error on the training dump, or None.
@@ -36,6 +37,7 @@ class Patient:
     built_in: bool
     action_norm: str
     last_layer: str
+    unresettable: tuple[str, ...]
     has_layers: bool
     has_policy: bool
     policy_error: float | None

@@ -10,7 +10,7 @@ Ba 2015, 1412.6980, §2.1), so clipping alone does not prevent it.
 
 ## When not to use it
 On a model that is not at risk: a tenth of the rate is a tenth of the way in the same number of steps. On a head that is
-dead already it changes nothing by itself; re-initialise the last layer (`reinitialise-last-layer`) first.
+dead already it changes nothing by itself; draw the weights anew (`fresh-weights`) first.
 """
 
 from dataclasses import replace

@@ -17,6 +17,7 @@ AUTO = (
     "remove-action-norm",
     "linear-head",
     "reinitialise-last-layer",
+    "fresh-weights",
     "mixed-negatives",
     "adversarial-negatives",
     "alignment-loss",
@@ -39,6 +40,8 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     # A model that sees more of the action than before has to learn what to make of it, near the expert's above all.
     "remove-action-norm": (*_FIELD, "cosine-schedule"),
     "reinitialise-last-layer": ("linear-head", "cosine-schedule"),
+    # Features that a saturated head has shaped outlive it.
+    "fresh-weights": (*_FIELD, "cosine-schedule"),
     "mixed-negatives": ("cosine-schedule",),
     # Each pushes energies apart without end, which a bounded head answers with saturation; unbounded ones drift.
     "adversarial-negatives": ("linear-head", "mixed-negatives", "energy-anchor", "cosine-schedule", "no-dropout"),
@@ -52,6 +55,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
 
 CHOICES = (
     ("design", "rescaled-head", "softplus-head", "linear-head"),
+    ("reinitialise-last-layer", "fresh-weights"),
     ("adaptive-temperature", "clamped-temperature"),
     ("decoupled-loss", "debiased-loss"),
     ("progressive-schedule", "cosine-schedule"),

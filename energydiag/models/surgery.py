@@ -7,6 +7,7 @@ An operation is a word or ``word=argument``:
   caught at work and its answer replaced, so that nothing of the module's code has to be known.
 * ``remove-norm=PATH``: the normalisation at this module path becomes the identity.
 * ``reinitialise-last-layer=PATH``: this linear layer gets fresh weights; without a path, the one of the raw output.
+* ``fresh-weights``: every parameter that is trained is drawn anew, as each module initialises itself.
 * ``negate``: the sign is turned.
 """
 
@@ -36,11 +37,13 @@ class Anatomy:
         reading: What stands at the end.
         action_norm: Path of the LayerNorm that stands directly over the raw action, or empty.
         last_layer: Path of the linear layer that gives the raw output, or empty.
+        unresettable: Paths of modules that hold trained parameters of their own and no way to draw them anew.
     """
 
     reading: HeadReading
     action_norm: str
     last_layer: str
+    unresettable: tuple[str, ...] = ()
 
 
 class _CatchingMode(TorchFunctionMode):
@@ -133,7 +136,7 @@ def dissect(energy: EnergyFunction, hidden: Tensor, actions: Tensor, pad_mask: T
     reading = read_head(energy, hidden, actions, pad_mask)
     inside = [name for name in linear if name == reading.module or name.startswith(f"{reading.module}.")]
     last = (inside if reading.module else linear)[-1:]
-    return Anatomy(reading, "".join(over_action[:1]), "".join(last))
+    return Anatomy(reading, "".join(over_action[:1]), "".join(last), unresettable(energy.module))
 
 
 def operate(energy: EnergyFunction, operations: Sequence[str], anatomy: Anatomy, seed: int = 0) -> EnergyFunction:
@@ -157,6 +160,8 @@ def operate(energy: EnergyFunction, operations: Sequence[str], anatomy: Anatomy,
             energy = _noted(energy, f"remove-norm={argument or anatomy.action_norm}")
         elif word == "reinitialise-last-layer":
             _reinitialise(energy.module, argument or anatomy.last_layer, seed)
+        elif word == "fresh-weights":
+            _freshen(energy.module, seed)
         elif word == "negate":
             turned: dict[str, Any] = {"energy": "score", "score": "energy"}
             settings = {**energy.settings, "sign": turned[energy.sign]}
@@ -229,3 +234,29 @@ def _reinitialise(module: nn.Module, path: str, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         found.reset_parameters()
+
+
+def unresettable(module: nn.Module) -> tuple[str, ...]:
+    """Paths of the modules that hold trained parameters of their own and have no method that draws them anew."""
+    return tuple(
+        name or "the model itself"
+        for name, part in module.named_modules()
+        if any(p.requires_grad for p in part.parameters(recurse=False)) and _resetter(part) is None
+    )
+
+
+def _resetter(module: nn.Module) -> Callable[[], object] | None:
+    """What torch calls the method that gives a module its first weights; attention's has an underscore."""
+    found = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+    return cast("Callable[[], object] | None", found)
+
+
+def _freshen(module: nn.Module, seed: int) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        # inner modules first: an outer one may have its own way with what is inside, as attention has
+        for part in reversed(list(module.modules())):
+            reset, parameters = _resetter(part), list(part.parameters())
+            frozen = bool(parameters) and not any(p.requires_grad for p in parameters)
+            if reset is not None and not frozen:
+                reset()

@@ -2,7 +2,8 @@
 
 from energydiag.pipeline.inspecting import inspect, inspect_checkpoint
 from energydiag.pipeline.loading import ModelOptions, load_checkpoint
-from energydiag.pipeline.repairing import RepairOptions, fix_and_retrain, repair_checkpoint
+from energydiag.pipeline.repair_files import repair_checkpoint
+from energydiag.pipeline.repairing import RepairOptions, fix_and_retrain
 
 __all__ = [
     "ModelOptions",

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 from energydiag.results.comparison import Comparison
 from energydiag.results.diagnosis import SCHEMA_VERSION, Curve, Diagnosis, Skipped, without_draws
 
+Variant = Literal["without", "alone"]
 RepairVerdict = Literal["healed", "improved", "not-improved", "harmed", "diverged"]
 
 
@@ -34,12 +35,12 @@ class Ablation:
 
     Attributes:
         fix: Its name.
-        kind: ``"without"`` or ``"alone"``.
+        kind: Whether it is left out or stands alone.
         comparison: This variant (first) against the whole repair (second), on the held-out samples.
     """
 
     fix: str
-    kind: Literal["without", "alone"]
+    kind: Variant
     comparison: Comparison
 
 

@@ -15,8 +15,9 @@ A learning rate three hundred times too high drives every raw value to +299 with
 log(64) = 4.159 to the last digit for ever.
 
 ## What to do
-Re-initialise the last layer (`reinitialise-last-layer`) and take an unbounded head (`linear-head`); lower the learning
-rate (`lower-learning-rate`) and clip gradients, so that it does not happen again.
+Take an unbounded head (`linear-head`) and train it from fresh weights (`fresh-weights`), or from a fresh last layer
+alone (`reinitialise-last-layer`) where what lies below is worth keeping; lower the learning rate
+(`lower-learning-rate`) and clip gradients, so that it does not happen again.
 
 ## Known limits
 A relu at the end has zero slope by design on one side; it is reported all the same, since nothing trains there.
@@ -65,5 +66,5 @@ RULE = Rule(
     thresholds={"warning": _WARNING, "critical": _CRITICAL},
     judge=_judge,
     explains=("ED101", "ED201", "ED202", "ED203", "ED301", "ED303", "ED304"),
-    fixes=("reinitialise-last-layer", "linear-head", "lower-learning-rate"),
+    fixes=("linear-head", "fresh-weights", "reinitialise-last-layer", "lower-learning-rate"),
 )

@@ -13,7 +13,7 @@ Sigmoid head (R = 1), τ = .5, 64 contexts: floor 2.25, chance 4.16, loss 2.5. A
 
 ## What to do
 Give the energy a range: `linear-head` or `softplus-head`; or `rescaled-head` with a lower temperature (R = 2, τ = .3:
-floor .077).
+floor .077). Train it from fresh weights (`fresh-weights`).
 
 ## Known limits
 The floor depends on the temperature that was trained with. Where the checkpoint does not tell it, it is assumed and
@@ -53,5 +53,5 @@ RULE = Rule(
     thresholds={"floor share": _SHARE, "floor gap": _GAP},
     judge=_judge,
     explains=("ED101", "ED102"),
-    fixes=("linear-head", "softplus-head", "rescaled-head", "lower-temperature"),
+    fixes=("linear-head", "fresh-weights", "softplus-head", "rescaled-head", "lower-temperature"),
 )

@@ -13,7 +13,8 @@ A sigmoid head trained with in-batch InfoNCE: AUROC .95, 90 % of raw values beyo
 
 ## What to do
 Use an unbounded head (`linear-head`, `softplus-head`) with an L2 anchor on E. A wider sigmoid (`rescaled-head`) gives
-slope back at the same raw value (×5.9 at |r| = 4) but saturates again, later, while its floor keeps pushing.
+slope back at the same raw value (×5.9 at |r| = 4) but saturates again, later, while its floor keeps pushing. What was
+learned under the saturated head is a poor start: retrain from fresh weights (`fresh-weights`).
 
 ## Known limits
 One flat side can be harmless where nothing needs to move there, as for a softplus whose positives sit near zero.
@@ -60,5 +61,5 @@ RULE = Rule(
     thresholds={"warning": _WARNING, "critical": _CRITICAL},
     judge=_judge,
     explains=("ED203", "ED301", "ED303"),
-    fixes=("linear-head", "softplus-head", "rescaled-head"),
+    fixes=("linear-head", "fresh-weights", "softplus-head", "rescaled-head"),
 )

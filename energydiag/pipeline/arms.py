@@ -1,0 +1,142 @@
+"""One way to train, with one seed, and what it came to on the held-out samples."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from energydiag import __version__
+from energydiag.atomic import write_with
+from energydiag.batch import Batch
+from energydiag.comparing import over_seeds
+from energydiag.losses import chance_loss, floor_loss
+from energydiag.models.energy_function import EnergyFunction
+from energydiag.models.surgery import Anatomy, operate
+from energydiag.pipeline.inspecting import inspect
+from energydiag.plan import TrainingPlan
+from energydiag.results import Applied, Curve, Diagnosis
+from energydiag.training.log import LogRow
+from energydiag.training.loop import TrainingOutcome, train
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train, with one seed: the result and what was measured of it on the held-out samples."""
+
+    energy: EnergyFunction
+    outcome: TrainingOutcome | None
+    diagnosis: Diagnosis
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where arms are trained: the same patient, samples and folder for all of them.
+
+    Attributes:
+        energy: The sick function; every arm starts from a copy.
+        anatomy: Its own.
+        training: What arms are trained on.
+        validation: What decides which step is kept.
+        heldout: What they are measured on.
+        out: Folder for logs and states, or None.
+        resume: Whether runs found in it go on.
+        seed: Of the measuring, the same for all arms, so that they can be compared sample by sample.
+        tell: Told what is being done.
+    """
+
+    energy: EnergyFunction
+    anatomy: Anatomy
+    training: Batch
+    validation: Batch
+    heldout: Batch
+    out: Path | None
+    resume: bool
+    seed: int
+    tell: Progress
+
+    def arm(self, name: str, plan: TrainingPlan) -> Arm:
+        """One way to train, from surgery to the measurements; with zero steps, surgery alone."""
+        title = f"{name}, seed {plan.seed}"
+        self.tell(title)
+        settings = {**self.energy.settings, "tau": str(plan.tau)}
+        patient = replace(self.energy, module=copy.deepcopy(self.energy.module), settings=settings)
+        patient = operate(patient, plan.surgery, self.anatomy, plan.seed)
+        outcome = None
+        if plan.steps:
+            outcome = train(
+                patient,
+                self.training,
+                plan,
+                validation=self.validation,
+                folder=None if self.out is None else self.out / "runs" / f"{name}-{plan.seed}",
+                resume=self.resume,
+                progress=lambda row: self.tell(f"{title}: step {row.step} of {plan.steps}, {_glance(row)}"),
+            )
+            patient = replace(patient, settings={**patient.settings, "tau": f"{outcome.tau:g}"})
+        self.tell(f"{title}: held-out samples")
+        return Arm(patient, outcome, inspect(patient, self.heldout, seed=self.seed))
+
+
+def _glance(row: LogRow) -> str:
+    return (
+        f"loss {row.loss:.3f}, gap {row.gap:.3g}, AUROC {row.auroc:.3f}, "
+        f"saturated {row.slope_saturated_fraction:.0%}, gradient {row.gradient_norm:.2g}"
+    )
+
+
+def together(arms: Sequence[Arm], seed: int) -> Diagnosis:
+    """One diagnosis for runs with several seeds: the first run's, with numbers averaged over the runs."""
+    measurements = over_seeds([arm.diagnosis.measurements for arm in arms], seed)
+    return replace(arms[0].diagnosis, measurements=measurements)
+
+
+def chosen_score(arm: Arm) -> float:
+    """The validation score of the weights that an arm was left with; 0 where there is none."""
+    return 0.0 if arm.outcome is None or math.isnan(arm.outcome.best_score) else arm.outcome.best_score
+
+
+def loss_curves(control: Arm, after: Arm, batch_size: int) -> tuple[Curve, ...]:
+    """Contrastive loss over steps with each arm's floor, as far as swap negatives alone set it."""
+    curves = []
+    for name, arm in (("control", control), ("after", after)):
+        if arm.outcome is None or not arm.outcome.rows:
+            continue
+        steps = tuple(float(row.step) for row in arm.outcome.rows)
+        curves.append(Curve(f"{name}.info_nce", steps, tuple(row.info_nce for row in arm.outcome.rows)))
+        width = arm.diagnosis.measurement("head.energy_range")
+        floors = tuple(
+            floor_loss(batch_size - 1, None if width is None else width.value, row.tau) for row in arm.outcome.rows
+        )
+        curves.append(Curve(f"{name}.floor", steps, floors))
+    if curves:
+        curves.append(Curve("chance", curves[0].x, tuple(chance_loss(batch_size - 1) for _ in curves[0].x)))
+    return tuple(curves)
+
+
+def save_repaired(energy: EnergyFunction, applied: Sequence[Applied], path: Path, facts: Mapping[str, Any]) -> Path:
+    """Writes weights with everything that `load_checkpoint` needs to rebuild them.
+
+    Raises:
+        UsageError: The folder cannot be written to.
+    """
+    settings = {key: str(value) for key, value in energy.settings.items()}
+    metadata = {
+        **settings,
+        "architecture": energy.architecture,
+        "sign": energy.sign,
+        "fixes": json.dumps([a.fix for a in applied]),
+        "energydiag_version": __version__,
+        **{key: str(value) for key, value in facts.items() if key.endswith("sha256")},
+    }
+    tensors = {key: value.detach().cpu().contiguous() for key, value in energy.module.state_dict().items()}
+    write_with(path, lambda temporary: save_file(tensors, temporary, metadata))
+    return path
