@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from energydiag import dump
     from energydiag.batches import load_batch
     from energydiag.energies import pairwise_energies
     from energydiag.pipeline import RepairOptions, fix_and_retrain, inspect, load_checkpoint
@@ -35,6 +36,7 @@ __all__ = [
     "RepairOptions",
     "TrainingPlan",
     "__version__",
+    "dump",
     "fix_and_retrain",
     "inspect",
     "load_batch",
@@ -44,6 +46,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "dump":  # a module that users reach by its name
+        return importlib.import_module("energydiag.dump")
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module 'energydiag' has no attribute {name!r}")

@@ -11,6 +11,30 @@ from pathlib import Path
 from energydiag.errors import UsageError
 
 
+_UNFINISHED = ".unfinished-"
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether this is the name of a file that was being written."""
+    return name.startswith(".") and _UNFINISHED in name
+
+
+def sweep(folder: Path) -> None:
+    """Removes, at any depth, what a kill in the middle of writing has left behind.
+
+    Raises:
+        UsageError: Something in it cannot be removed.
+    """
+    try:
+        for path in folder.rglob(".*"):
+            if is_unfinished(path.name):
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"{folder} cannot be tidied up: {error.strerror or error}.", "name a folder that can be written."
+        ) from error
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary file in the target's folder, which takes the target's name when the block ends without an error.
@@ -24,7 +48,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}{_UNFINISHED}", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary

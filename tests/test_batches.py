@@ -15,7 +15,7 @@ from torch import Tensor
 
 from energydiag.batch import Batch
 from energydiag.batches import load_batch, read_batch
-from energydiag.batches.read import ALIASES
+from energydiag.batches.named import ALIASES
 from energydiag.errors import InvalidBatch
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.pipeline import inspect

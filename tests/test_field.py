@@ -67,6 +67,47 @@ def test_an_inverted_field() -> None:
     assert value(found, "field.spurious_minimum_rate") > 0.6
 
 
+class Constant(Distance):
+    """The same energy everywhere, with a gradient of zero."""
+
+    def forward(self, _hidden: Tensor, actions: Tensor, _mask: Tensor | None = None) -> Tensor:
+        return self.factor + 0 * actions.sum(dim=(1, 2))
+
+
+def test_a_flat_field() -> None:
+    found = inspect(EnergyFunction(Constant(), "own"), told())
+    assert {s.name: s.reason for s in found.skipped}["field.trust_ratio"].startswith("the gradient is zero")
+    assert value(found, "field.alignment.policy") == 0
+    assert value(found, "field.spearman") == 0
+    assert value(found, "field.correction_gain.k8") == 0
+    assert value(found, "field.correction_energy.k8") == 0
+
+
+def test_alignment_and_trust_against_a_loop() -> None:
+    batch, model = told(), Bent()
+    found = inspect(EnergyFunction(model, "own"), batch)
+    assert batch.policy_actions is not None
+    error = float(np.mean([float((p - a).norm()) for p, a in zip(batch.policy_actions, batch.actions, strict=True)]))
+    cosines, ratios = [], []
+    for hidden, policy, expert in zip(batch.hidden, batch.policy_actions, batch.actions, strict=True):
+        leaf = policy[None].clone().requires_grad_(True)
+        before = model(hidden[None], leaf)
+        gradient = torch.autograd.grad(before.sum(), leaf)[0][0]
+        cosines.append(float((-gradient * (expert - policy)).sum() / gradient.norm() / (expert - policy).norm()))
+        after = model(hidden[None], policy[None] - 0.1 * error * gradient[None] / gradient.norm())
+        ratios.append(float((before - after).detach() / (0.1 * error * gradient.norm())))
+    assert value(found, "field.alignment.policy") == pytest.approx(np.mean(cosines), abs=1e-5)
+    assert value(found, "field.trust_ratio") == pytest.approx(np.quantile(ratios, 0.5, method="inverted_cdf"), abs=1e-3)
+
+
+class Bent(Distance):
+    """A squared distance that counts some dimensions more than others: its gradient points past the expert."""
+
+    def forward(self, hidden: Tensor, actions: Tensor, _mask: Tensor | None = None) -> Tensor:
+        wanted = hidden[:, 0, : STEPS * ACTION].reshape(actions.shape)
+        return self.factor * ((actions - wanted) * torch.tensor([1.0, 2.0, 3.0])).square().sum(dim=(1, 2))
+
+
 def test_follow_against_a_plain_loop() -> None:
     batch, model = told(6), Distance(2.0)
     lengths = torch.tensor([0.05, 0.2])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from energydiag.batch import Batch
 from energydiag.energies.pairs import Pairs
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.probes import Evidence, MeasuringSettings
-from energydiag.probes.separation import PROBE, _standardised, ranks
+from energydiag.probes.separation import PROBE, _standardised, coupling, ranks
 from energydiag.results import Measurement
 
 small = st.integers(-2, 2)  # few values, so many ties
@@ -46,6 +48,27 @@ def test_standardised_gap_is_that_over_the_pooled_deviation(shift: float) -> Non
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
 def test_standardised_gap_of_constant_energies_is_zero(value: float) -> None:
     assert float(_standardised(moments(np.full(7, value), np.full(3, value)))) == 0
+
+
+@pytest.mark.parametrize("tau", [0.05, 0.5, 3.0])
+@pytest.mark.parametrize("shift", [0.0, 1e4])
+def test_coupling_and_effective_negatives_against_a_loop(tau: float, shift: float) -> None:
+    generator = np.random.default_rng(0)
+    positive, negative = shift + generator.normal(size=6), shift + generator.normal(size=(6, 9))
+    coupled, effective = coupling(positive, negative, tau)
+    for i in range(6):
+        # energies from the lowest, so that none of the exponentials overflows
+        low = min(positive[i], *negative[i])
+        own, others = np.exp((low - positive[i]) / tau), np.exp((low - negative[i]) / tau)
+        assert coupled[i] == pytest.approx(1 - own / (own + others.sum()), rel=1e-6, abs=1e-12)
+        share = others / others.sum()
+        assert effective[i] == pytest.approx(np.exp(-sum(p * np.log(p) for p in share if p > 0)), rel=1e-6)
+
+
+def test_coupling_at_its_ends() -> None:
+    coupled, effective = coupling(np.zeros(3), np.array([[0.0] * 4, [1e6] * 4, [-1e6, 0, 0, 0]]), 0.5)
+    assert coupled.tolist() == pytest.approx([4 / 5, 0, 1])
+    assert effective.tolist() == pytest.approx([4, 4, 1])
 
 
 class Distance(nn.Module):
@@ -90,6 +113,8 @@ def test_a_perfect_model() -> None:
     assert found["gap.supplied"].value == 200
     assert found["auroc.supplied"].value == 1
     assert "top1.supplied" not in found  # with one negative it says what AUROC says
+    assert "effective_negatives.supplied" not in found
+    assert found["npc.policy"].value == 0.5
 
 
 def test_an_action_that_is_the_experts_own_is_a_tie() -> None:
@@ -119,6 +144,29 @@ def test_chance_beside_the_measured() -> None:
     found = measure(evidence())
     assert found["top1.swap.chance"].value == pytest.approx(1 / N)
     assert found["mrr.swap.chance"].value == pytest.approx(sum(1 / r for r in range(1, N + 1)) / N)
+
+
+def test_coupling_is_that_of_the_training_temperature() -> None:
+    given = evidence(wrong=2)
+    wanted = coupling(given.swap.positive.numpy(), given.swap.negative.numpy(), given.settings.tau)
+    found = measure(given)
+    assert found["npc.swap"].value == pytest.approx(wanted[0].mean())
+    assert found["effective_negatives.swap"].value == pytest.approx(wanted[1].mean())
+    assert found["npc.swap"].ci95 is not None
+    loss = torch.cat(
+        [torch.nn.functional.cross_entropy(-t / 0.5, torch.arange(N)).reshape(1) for t in given.swap.energy]
+    )
+    assert found["npc.swap"].value <= 1 - float(torch.exp(-loss.mean())) + 1e-6  # Jensen
+
+
+def test_several_negatives_of_a_source_are_ranked() -> None:
+    given = evidence()
+    several = replace(given.batch, negatives=given.batch.actions[:, None] + torch.tensor([1.0, 2.0])[:, None, None])
+    found = measure(Evidence(given.energy, several, several, given.settings))
+    for family in ("gap", "gap_std", "auroc", "top1", "mrr", "npc", "effective_negatives"):
+        assert f"{family}.supplied" in found
+    own, others = 1.0, np.exp([-2 / 0.5, -8 / 0.5])
+    assert found["npc.supplied"].value == pytest.approx(others.sum() / (own + others.sum()))
 
 
 def test_what_the_dump_cannot_feed_is_skipped_by_name() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-Batch = Annotated[Path, typer.Option("--batch", help="Batch dump: .safetensors, .pt or .npz.", show_default=False)]
+Batch = Annotated[Path, typer.Option("--batch", help="Batch dump: .safetensors, .pt or .npz, or a folder of shards.", show_default=False)]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -38,7 +38,9 @@ Select = Annotated[
 Ignore = Annotated[list[str] | None, typer.Option(help="Do not ask these rules; repeatable.")]
 Formats = Annotated[
     list[str] | None,
-    typer.Option("--format", help="text or json; as FORMAT=PATH it goes to a file. Repeatable. [default: text]"),
+    typer.Option(
+        "--format", help="text, json, md or junit; as FORMAT=PATH it goes to a file. Repeatable. [default: text]"
+    ),
 ]
 Output = Annotated[Path | None, typer.Option(help="File for the one format without a path of its own; - is stdout.")]
 Plots = Annotated[Path | None, typer.Option(help="Folder for figures (PNG and SVG).")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from energydiag.errors import UsageError
+from energydiag.inert import inert
 
 if TYPE_CHECKING:
     from energydiag.results import Diagnosis, Repair
@@ -90,17 +92,35 @@ def write_figures(result: Diagnosis | Repair, folder: Path | None) -> Path | Non
 
 @contextmanager
 def progress_bar(quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Tells on stderr what is being done; nothing where stderr is no terminal."""
-    if quiet or not sys.stderr.isatty():
+    """Tells on stderr what is being done: live on a terminal, else a line now and then, as CI logs want it."""
+    if quiet:
         yield lambda _step: None
+        return
+    if not sys.stderr.isatty():
+        yield _Occasionally().tell
         return
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("loading", total=None)
         yield lambda step: progress.update(task, description=step)
+
+
+class _Occasionally:
+    """Writes what it is told to stderr, but only once in a while."""
+
+    seconds = 30.0
+
+    def __init__(self) -> None:
+        self._last = self._start = time.monotonic()
+
+    def tell(self, step: str) -> None:
+        now = time.monotonic()
+        if now - self._last >= self.seconds:
+            self._last = now
+            typer.echo(f"[{now - self._start:.0f} s] {inert(step)}", err=True)
 
 
 def exit_code(diagnosis: Diagnosis, fail_on: str) -> int:

@@ -12,6 +12,9 @@ from energydiag.results import Diagnosis, Repair
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_FARTHEST = 30.0
+"""Standard deviations beyond which a few outliers would squeeze all the rest together."""
+
 
 def _standardised(diagnosis: Diagnosis, name: str) -> tuple[np.ndarray, np.ndarray] | None:
     """Edges and shares of a histogram, edges less the swap mean over the swap deviation."""
@@ -28,11 +31,14 @@ def _standardised(diagnosis: Diagnosis, name: str) -> tuple[np.ndarray, np.ndarr
 
 
 def _draw(repair: Repair, axes: Axes) -> None:
+    low, high = -6.0, 4.0
     for arm, direction in (("before", -1), ("after", 1)):
         for name, colour in (("positive", POSITIVE), ("swap", NEGATIVE)):
             drawn = _standardised(repair.arms[arm], name)
             if drawn is not None:
                 edges, shares = drawn
+                filled = np.flatnonzero(shares)
+                low, high = min(low, edges[filled[0]]), max(high, edges[filled[-1] + 1])
                 label = f"{'expert' if name == 'positive' else 'others'}, {arm}"
                 axes.stairs(
                     direction * shares,
@@ -48,7 +54,7 @@ def _draw(repair: Repair, axes: Axes) -> None:
         xlabel="standard deviations of others' energies",
         ylabel="share per bin",
     )
-    axes.set_xlim(-6, 4)
+    axes.set_xlim(max(low, -_FARTHEST), min(high, _FARTHEST))
     axes.legend(fontsize="small", frameon=False)
 
 

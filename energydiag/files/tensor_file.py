@@ -32,10 +32,13 @@ class TensorFile:
 
     def sha256(self) -> str:
         """Hash of the file's bytes, as hexadecimal text."""
-        with self.path.open("rb") as stream:
-            return (
-                hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _hash(stream)
-            )
+        return sha256_of(self.path)
+
+
+def sha256_of(path: Path) -> str:
+    """Hash of a file's bytes, as hexadecimal text."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _hash(stream)
 
 
 def _hash(stream: Any) -> str:

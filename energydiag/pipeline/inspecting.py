@@ -70,9 +70,9 @@ def inspect(
     if swap_size < 2:
         raise UsageError(f"A swap set needs two contexts at least, not {swap_size}.", "leave it at 64.")
     _check_widths(energy, batch)
-    whole = batch if limit is None else batch.take(batch.spread(limit))
+    whole = batch if limit is None else batch.select(batch.spread(limit))
     nonfinite, all_hidden = whole.unusable()
-    usable = whole.take(torch.nonzero(~(nonfinite | all_hidden)).reshape(-1))
+    usable = whole.select(torch.nonzero(~(nonfinite | all_hidden)).reshape(-1))
     if len(usable) < 2:
         raise InvalidBatch(
             "Two samples at least are needed, for one to be the other's negative; "

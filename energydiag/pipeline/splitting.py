@@ -28,7 +28,7 @@ def split_by_episode(batch: Batch, fraction: float, seed: int) -> tuple[Batch, B
         )
     order = names[torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))]
     small = torch.isin(groups, order[: max(1, round(fraction * len(names)))])
-    return batch.take(torch.nonzero(~small).reshape(-1)), batch.take(torch.nonzero(small).reshape(-1))
+    return batch.select(torch.nonzero(~small).reshape(-1)), batch.select(torch.nonzero(small).reshape(-1))
 
 
 def check_apart(train_batch: Batch, heldout: Batch) -> None:

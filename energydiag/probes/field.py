@@ -90,9 +90,12 @@ def _measure(evidence: Evidence) -> Answer:
     if samples.policy is None:
         names = ("field.alignment.policy", "field.trust_ratio", "field.correction_gain.k1", "field.correction_gain.k4")
         return Answer(tuple(found), skipped=tuple(Skipped(n, "the dump has no `policy_actions`") for n in names))
-    found.append(_trust(evidence, samples, samples.policy))
+    trust = _trust(evidence, samples, samples.policy)
     gains, curves = _correction(evidence, samples, samples.policy)
-    return Answer((*found, *gains), curves=curves)
+    if trust.n == 0:
+        skipped = (Skipped(trust.name, "the gradient is zero at every policy action"),)
+        return Answer((*found, *gains), curves=curves, skipped=skipped)
+    return Answer((*found, trust, *gains), curves=curves)
 
 
 def _gradient(evidence: Evidence, samples: _Samples, actions_NMHA: Tensor) -> Tensor:

@@ -4,8 +4,14 @@ Within a context, the expert's action competes with that context's negatives: AU
 higher energy, a tie counting half; top-1 the share of contexts where nothing has a lower energy (with k others on the
 same energy, 1/(k+1), as if the tie were broken at random); MRR the mean of 1/rank, a tie counting half a place. The
 gap is the mean energy of negatives minus that of positives, and the standardised gap that over their pooled standard
-deviation. All but the gap in energy units stay the
-same when energies are scaled.
+deviation. All but the gap in energy units stay the same when energies are scaled.
+
+Two numbers say what InfoNCE has left to learn from the negatives, at the temperature of training: they change when
+energies are scaled. ``npc.*`` is the negative-positive coupling ``q = 1 − p₊`` (Yeh et al. 2022, Proposition 1), p₊
+being the expert's share of the softmax of −E/τ over its action and the context's negatives: every gradient of the loss
+is multiplied by it. Near 0 these negatives teach nothing any more; without any knowledge it is M/(M+1) for M negatives.
+``effective_negatives.*`` is the exponential of the entropy of the softmax over the negatives alone: how many of the M
+share the gradient.
 """
 
 from __future__ import annotations
@@ -21,7 +27,8 @@ from energydiag.statistics import FloatArray, Resampler
 def _measure(evidence: Evidence) -> Answer:
     evidence.require_finite()
     swap = evidence.swap
-    measurements = _separation("swap", swap.positive.numpy(), swap.negative.numpy(), evidence.swap_samples)
+    tau = evidence.settings.tau
+    measurements = _separation("swap", swap.positive.numpy(), swap.negative.numpy(), evidence.swap_samples, tau)
     candidates = swap.energy.shape[1]
     count = swap.positive.shape[0]
     measurements += [
@@ -31,7 +38,7 @@ def _measure(evidence: Evidence) -> Answer:
     by_source, skipped = evidence.by_source
     positive = evidence.positive.numpy()
     for name, energy in by_source.items():
-        measurements += _separation(name, positive, energy.numpy(), evidence.all_samples)
+        measurements += _separation(name, positive, energy.numpy(), evidence.all_samples, tau)
     energies = {"positive": swap.positive.numpy(), "swap": swap.negative.numpy()} | {
         name: energy.numpy() for name, energy in by_source.items()
     }
@@ -46,7 +53,21 @@ def ranks(positive_N: np.ndarray, negative_NM: np.ndarray) -> tuple[FloatArray, 
     return auroc, np.where(lower == 0, 1 / (1 + equal), 0.0), 1 / (1 + lower + 0.5 * equal)
 
 
-def _separation(name: str, positive_N: np.ndarray, negative_NM: np.ndarray, resampler: Resampler) -> list[Measurement]:
+def coupling(positive_N: np.ndarray, negative_NM: np.ndarray, tau: float) -> tuple[FloatArray, FloatArray]:
+    """``(1 − p₊, effective number of negatives)`` of every context, ``[N]`` each."""
+    score_NM = -negative_NM.astype(np.float64) / tau
+    own_N = -positive_N.astype(np.float64) / tau
+    top_N = score_NM.max(axis=1)
+    weight_NM = np.exp(score_NM - top_N[:, None])
+    total_N = weight_NM.sum(axis=1)
+    others_N = top_N + np.log(total_N)
+    entropy_N = np.log(total_N) - (weight_NM * (score_NM - top_N[:, None])).sum(axis=1) / total_N
+    return np.exp(others_N - np.logaddexp(own_N, others_N)), np.exp(entropy_N)
+
+
+def _separation(
+    name: str, positive_N: np.ndarray, negative_NM: np.ndarray, resampler: Resampler, tau: float
+) -> list[Measurement]:
     auroc, top1, mrr = ranks(positive_N, negative_NM)
     moments = np.stack(
         (
@@ -62,10 +83,13 @@ def _separation(name: str, positive_N: np.ndarray, negative_NM: np.ndarray, resa
         measured(f"gap_std.{name}", resampler.of_means(moments, _standardised), "1"),
         measured(f"auroc.{name}", resampler.mean(auroc), "1"),
     ]
+    coupled, effective = coupling(positive_N, negative_NM, tau)
+    found.append(measured(f"npc.{name}", resampler.mean(coupled), "1"))
     if negative_NM.shape[1] > 1:
         found += [
             measured(f"top1.{name}", resampler.mean(top1), "1"),
             measured(f"mrr.{name}", resampler.mean(mrr), "1"),
+            measured(f"effective_negatives.{name}", resampler.mean(effective), "count"),
         ]
     return found
 

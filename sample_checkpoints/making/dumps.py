@@ -7,12 +7,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from energydiag.atomic import write_with
+from energydiag.files.write_safetensors import write_safetensors
 
 from . import demonstrations as demos
 from . import policy as pol
@@ -95,21 +94,6 @@ def dump_metadata(
     }
 
 
-def encode_header(raw: bytes) -> bytes:
-    """The same safetensors bytes with the header's keys in a fixed order."""
-    size = int.from_bytes(raw[:8], "little")
-    # The library writes the metadata in hash order, which changes from one process to the next.
-    header = json.dumps(json.loads(raw[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + raw[8 + size :]
-
-
-def write_dump(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Writes a safetensors file, whole or not at all."""
-    content = encode_header(safetensors.torch.save(tensors, metadata))
-    write_with(path, lambda temporary: temporary.write_bytes(content))
-
-
 def make_dumps(out: Path, seed: int) -> None:
     """Collects demonstrations, trains the policy, and writes both files into the folder `out`."""
     data = demos.collect(seed)
@@ -130,6 +114,6 @@ def make_dumps(out: Path, seed: int) -> None:
         outputs = pol.run_policy(policy, sampled)
         errors = pol.layer_errors(outputs, sampled)
         metadata = dump_metadata(data, split, seed, errors, whole_errors)
-        write_dump(out / name, dump_tensors(data, sampled, outputs, rows), metadata)
+        write_safetensors(out / name, dump_tensors(data, sampled, outputs, rows), metadata)
         print(f"{name}: {len(rows)} rows, L1 per layer {metadata['layer_l1']}")
         print(f"  L1 per layer on the whole split {metadata['layer_l1_whole_split']}")

@@ -11,17 +11,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from energydiag.atomic import write_with
 from energydiag.batch import Batch
+from energydiag.files.write_safetensors import write_safetensors
 from energydiag.models.cross_attention import CrossAttentionEnergy
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.plan import Descent, TrainingPlan
 from energydiag.training.loop import LogRow, train
-
-from .dumps import encode_header
 
 NOT_LOGGED = {"base_tau", "clip_norm", "validation_score", "seconds"}
 """Columns that are always the same, never measured, or different every time."""
@@ -114,8 +112,7 @@ def make_head(name: str, batch: Batch, out: Path, seed: int) -> None:
             "nhead": str(NHEAD),
             "tau": str(plan.tau),
         }
-        content = encode_header(save(state, metadata))
-        write_with(out / recipe.file, lambda path: path.write_bytes(content))
+        write_safetensors(out / recipe.file, state, metadata)
     else:
         content = io.BytesIO()  # given a path, torch writes its name into the file, and this one is temporary
         torch.save(state, content)

@@ -1,0 +1,181 @@
+"""From named tensors, in a file or in hand, to a `Batch` whose shapes fit each other.
+
+Shapes: N samples, S context tokens, D context width, H action steps, A action dimensions, L policy layers,
+M supplied negatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from energydiag.batch import Batch
+from energydiag.errors import InvalidBatch, first_line
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    "hidden": ("h", "hN", "context_hidden", "hidden_states"),
+    "actions": ("a", "a_pos", "ground_truth_actions"),
+    "pad_mask": ("energy_mask",),
+    "layer_actions": (),
+    "policy_actions": ("a_bc",),
+    "negatives": ("a_negs",),
+    "episode": ("episode_id",),
+    "task": ("task_id",),
+    "step": (),
+}
+"""Names that a dump may use instead; ``attention_mask`` (True = visible) is turned round into ``pad_mask``."""
+
+_WHAT_A_DUMP_HOLDS = "a dump holds at least `hidden` [N, S, D] and `actions` [N, H, A]"
+
+Layout = dict[str, tuple[list[int], torch.dtype]]
+"""Every tensor's sizes after the first, and its type, by name."""
+
+
+def resolve(contents: Mapping[str, Any], path: Path | str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Tensors by the names of `Batch`, and the keys that mean nothing.
+
+    Args:
+        contents: By any of the names in `ALIASES`.
+        path: Where they are, for messages.
+
+    Raises:
+        InvalidBatch: Something stands twice, or is no tensor.
+    """
+    named: dict[str, Tensor] = {}
+    used: set[str] = set()
+    for key, aliases in ALIASES.items():
+        present = [name for name in (key, *aliases) if name in contents]
+        if len(present) > 1:
+            raise InvalidBatch(
+                f"{path} holds `{present[0]}` and `{present[1]}`, which mean the same.",
+                "keep one of them in the dump.",
+            )
+        if present:
+            named[key] = _tensor(contents[present[0]], present[0], path)
+            used.add(present[0])
+    if "attention_mask" in contents and "pad_mask" not in named:
+        named["pad_mask"] = ~_tensor(contents["attention_mask"], "attention_mask", path).bool()
+        used.add("attention_mask")
+    return named, tuple(sorted(set(contents) - used))
+
+
+def _tensor(value: Any, name: str, path: Path | str) -> Tensor:
+    layers = isinstance(value, list | tuple) and value and all(isinstance(item, Tensor) for item in value)
+    if name == "layer_actions" and layers:
+        try:
+            return torch.stack(list(value), dim=1)
+        except (RuntimeError, IndexError) as error:
+            raise InvalidBatch(
+                f"`{name}` in {path} is a list of tensors that cannot be stacked: {first_line(error)}.",
+                "give every layer the same shape [N, H, A].",
+            ) from error
+    if not isinstance(value, Tensor):
+        raise InvalidBatch(f"`{name}` in {path} is a {type(value).__name__}, not a tensor.", _WHAT_A_DUMP_HOLDS + ".")
+    if value.layout != torch.strided or value.is_meta or value.is_quantized:
+        raise InvalidBatch(f"`{name}` in {path} is no plain dense tensor.", "dump it dense, with its values.")
+    return value
+
+
+def checked(named: Mapping[str, Tensor], path: Path | str) -> dict[str, Tensor]:
+    """The same tensors in the types of `Batch`, if their shapes fit each other.
+
+    Args:
+        named: By the names of `Batch`.
+        path: Where they are, for messages.
+
+    Raises:
+        InvalidBatch: Something is missing, empty, of another shape or of a type that cannot be.
+    """
+    for key in ("hidden", "actions"):
+        if key not in named:
+            also = f" (or {', '.join(ALIASES[key])})" if ALIASES[key] else ""
+            raise InvalidBatch(f"{path} has no `{key}`{also}.", _WHAT_A_DUMP_HOLDS + "; add it and dump again.")
+    hidden, actions = named["hidden"], named["actions"]
+    samples = hidden.shape[0] if hidden.dim() else 0
+    if samples == 0 or 0 in hidden.shape or 0 in actions.shape:
+        raise InvalidBatch(
+            f"{path} is empty: `hidden` is {list(hidden.shape)}, `actions` is {list(actions.shape)}.",
+            "dump at least two samples.",
+        )
+    if hidden.dim() not in (2, 3):
+        raise _misshapen(path, "hidden", "[N, S, D] or [N, D]", hidden)
+    if actions.dim() not in (2, 3) or actions.shape[0] != samples:
+        raise _misshapen(path, "actions", f"[{samples}, H, A] or [{samples}, A]", actions)
+    chunk = list(actions.shape[1:])
+    tokens = hidden.shape[1] if hidden.dim() == 3 else None
+    expected: dict[str, list[int | None]] = {
+        "pad_mask": [samples, tokens],
+        "policy_actions": [samples, *chunk],
+        "layer_actions": [samples, None, *chunk],
+        "negatives": [samples, None, *chunk],
+        "episode": [samples],
+        "task": [samples],
+        "step": [samples],
+    }
+    for key, shape in expected.items():
+        value = named.get(key)
+        if value is not None and not _fits(value, shape):
+            raise _misshapen(path, key, "[" + ", ".join("any" if s is None else str(s) for s in shape) + "]", value)
+    for key in ("hidden", "actions", "policy_actions", "layer_actions", "negatives"):
+        if key in named and not named[key].is_floating_point():
+            raise InvalidBatch(f"`{key}` in {path} is {named[key].dtype}, not floating point.", "dump it as float.")
+    return _converted(named)
+
+
+def _fits(value: Tensor, shape: list[int | None]) -> bool:
+    return value.dim() == len(shape) and all(
+        got > 0 if want is None else want == got for want, got in zip(shape, value.shape, strict=True)
+    )
+
+
+def _misshapen(path: Path | str, key: str, expected: str, value: Tensor) -> InvalidBatch:
+    return InvalidBatch(
+        f"`{key}` in {path} must be {expected}, as `hidden` and `actions` say; it is {list(value.shape)}.",
+        f"dump `{key}` for the same samples as `hidden`.",
+    )
+
+
+def _converted(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    values = dict(named)
+    if "pad_mask" in values:
+        values["pad_mask"] = values["pad_mask"].bool()
+    for key in ("actions", "policy_actions", "layer_actions", "negatives"):
+        if key in values:
+            values[key] = values[key].float()
+    for key in ("episode", "task", "step"):
+        if key in values:
+            values[key] = values[key].long()
+    return values
+
+
+def as_batch(values: Mapping[str, Tensor]) -> Batch:
+    """The batch of tensors that were `checked`; the last layer's actions are the policy's where none are there."""
+    if "policy_actions" in values or "layer_actions" not in values:
+        return Batch(**values)
+    return Batch(**values, policy_actions=values["layer_actions"][:, -1])
+
+
+def layout(values: Mapping[str, Tensor]) -> Layout:
+    """What tensors must have in common to be rows of one dump."""
+    return {name: (list(value.shape[1:]), value.dtype) for name, value in values.items()}
+
+
+def difference(first: Layout, other: Layout) -> str:
+    """The first thing in which another layout differs from the first one, as a predicate; empty where they agree."""
+    for name in first | other:
+        if name not in other:
+            return f"has no `{name}`"
+        if name not in first:
+            return f"has `{name}` besides"
+        if first[name] != other[name]:
+            return f"has `{name}` as {_described(other[name])}, not {_described(first[name])}"
+    return ""
+
+
+def _described(one: tuple[list[int], torch.dtype]) -> str:
+    sizes, dtype = one
+    return f"[{', '.join(['N', *map(str, sizes)])}] of {str(dtype).removeprefix('torch.')}"

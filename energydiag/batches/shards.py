@@ -1,0 +1,129 @@
+"""A dump in several files: a folder of shards, put together without loading the contexts."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from energydiag.batch import LARGE, Rows
+from energydiag.batches.index import FORMAT, Shard, index_files, inside, read_index
+from energydiag.batches.named import checked, difference, layout, resolve
+from energydiag.errors import InvalidBatch, UnreadableFile
+from energydiag.files.tensor_file import read_tensor_file, sha256_of
+
+_SAME = "every shard needs the same tensors, of the same type and sizes; dump them with one BatchWriter."
+
+
+@dataclass(frozen=True)
+class ShardFolder:
+    """Where a dump in several files is.
+
+    Attributes:
+        path: The folder.
+        shards: In the order of their samples.
+        format: What this kind of dump is called.
+    """
+
+    path: Path
+    shards: tuple[Shard, ...]
+    format: str = FORMAT
+
+    def sha256(self) -> str:
+        """Hash over the shards' hashes in order, as hexadecimal text.
+
+        Raises:
+            UnreadableFile: A shard's bytes are not those that the index tells the hash of.
+        """
+        digest = hashlib.sha256()
+        for shard in self.shards:
+            found = sha256_of(self.path / shard.file)
+            if shard.sha256 not in (None, found):
+                raise UnreadableFile(
+                    f"{self.path / shard.file} was changed or damaged: its SHA-256 is not the one in the index.",
+                    "copy or write the dump again.",
+                )
+            digest.update(found.encode())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Shards:
+    """What a folder holds.
+
+    Attributes:
+        values: By the names of `Batch`, checked; contexts and masks are `Rows`.
+        folder: Where they are.
+        unknown: Keys that mean nothing.
+    """
+
+    values: dict[str, Tensor]
+    folder: ShardFolder
+    unknown: tuple[str, ...]
+
+
+def read_shards(path: Path) -> Shards:
+    """The dump in a folder; contexts stay memory-mapped in their files, except in ``.npz``, which are read whole.
+
+    Raises:
+        UnreadableFile: There is no index, or a file is missing, damaged, of no known format or outside of the folder.
+        InvalidBatch: The index says something that it must not, or shards do not fit it or each other.
+    """
+    folder = ShardFolder(path, list_shards(path))
+    parts: list[dict[str, Tensor]] = []
+    keys: set[str] = set()
+    for shard in folder.shards:
+        place = path / shard.file
+        contents = read_tensor_file(inside(place), "batch dump").contents
+        named, unknown = resolve(contents, place)
+        values = checked(named, place)
+        if len(values["hidden"]) != shard.samples:
+            raise InvalidBatch(
+                f"{place} holds {len(values['hidden'])} samples, but the index says {shard.samples}.",
+                "copy or write the dump again.",
+            )
+        first = parts[0] if parts else values
+        differs = difference(layout(first), layout(values))
+        if differs:
+            raise InvalidBatch(f"{place} {differs}, as {folder.shards[0].file} has it.", _SAME)
+        keys = keys or set(contents)
+        if keys != set(contents):
+            name = sorted(keys ^ set(contents))[0]
+            raise InvalidBatch(f"`{name}` is in one of {folder.shards[0].file} and {shard.file} alone.", _SAME)
+        parts.append(values)
+    joined = {name: _joined(name, [part[name] for part in parts]) for name in parts[0]}
+    return Shards(joined, folder, unknown)
+
+
+def list_shards(path: Path) -> tuple[Shard, ...]:
+    """The shards of all indexes in a folder, at least one and none twice.
+
+    Raises:
+        EnergydiagError: As `read_shards`.
+    """
+    indexes = index_files(path)
+    if not indexes:
+        raise UnreadableFile(
+            f"{path} is a folder without index.json, so it is no dump.",
+            "name the dump's file inside it, or write a folder of shards with energydiag.dump.BatchWriter.",
+        )
+    shards = tuple(shard for index in indexes for shard in read_index(index))
+    if not shards:
+        raise InvalidBatch(f"The dump in {path} holds no samples yet.", "wait until its writer has written a shard.")
+    seen: dict[Path, str] = {}
+    for shard in shards:
+        target = inside(path / shard.file)
+        if target in seen:
+            raise InvalidBatch(
+                f"The index of {path} names the same file twice: {seen[target]} and {shard.file}.",
+                "name every shard once.",
+            )
+        seen[target] = shard.file
+    return shards
+
+
+def _joined(name: str, parts: list[Tensor]) -> Tensor:
+    return Rows(parts) if name in LARGE else torch.cat(parts)
