@@ -11,31 +11,26 @@ from rich.table import Table
 from rich.text import Text
 
 from energydiag.inert import inert
-from energydiag.reports.diagnosis_text import short
 from energydiag.reports.report import Look
+from energydiag.reports.wording import (
+    NAMED,
+    SCALE_FREE,
+    arm_rows,
+    interval,
+    parameters,
+    repair_headline,
+    short,
+    variant,
+)
 from energydiag.results import Comparison, Repair
 
 _COLOURS = {"healed": "bold green", "improved": "bold green"}
-_NAMED = ("head.slope_saturated_fraction", "gap.swap", "gradient.parameters.norm", "gradient.actions.norm_median")
-_SCALE_FREE = (
-    "auroc.swap",
-    "top1.swap",
-    "auroc.policy",
-    "field.alignment.policy",
-    "field.correction_gain.k1",
-    "field.correction_gain.k2",
-    "field.correction_gain.k4",
-    "field.correction_gain.k8",
-    "field.spurious_minimum_rate",
-)
 
 
 def repair_parts(repair: Repair, look: Look) -> Iterable[RenderableType]:
     """The report, part by part."""
     colour = _COLOURS.get(repair.verdict, "bold red")
-    headline = Text(f"{repair.verdict.upper()}: the repair {'counts' if repair.accepted else 'does not count'}", colour)
-    if not repair.applied:
-        headline = Text(f"{repair.verdict.upper()}: nothing was done", colour)
+    headline = Text(repair_headline(repair), colour)
     for reason in repair.reasons:
         headline.append(f"\n{inert(reason)}", style="default")
     yield Panel(headline, border_style=colour.split()[-1], padding=(0, 1))
@@ -44,18 +39,18 @@ def repair_parts(repair: Repair, look: Look) -> Iterable[RenderableType]:
         for applied in repair.applied:
             handles = f" for {', '.join(applied.handles)}" if applied.handles else ""
             yield Padding(
-                Text.assemble((applied.fix, "bold"), f"{handles}: {_parameters(applied.parameters)}"), (0, 0, 0, 2)
+                Text.assemble((applied.fix, "bold"), f"{handles}: {parameters(applied.parameters)}"), (0, 0, 0, 2)
             )
         yield Text("")
         yield Text("On the same held-out samples", style="bold")
-        yield Padding(_arms(repair, _NAMED, "named by the design"), (0, 0, 0, 2))
-        yield Padding(_arms(repair, _SCALE_FREE, "scale-free"), (1, 0, 1, 2))
+        yield Padding(_arms(repair, NAMED, "on the energy's own scale"), (0, 0, 0, 2))
+        yield Padding(_arms(repair, SCALE_FREE, "scale-free"), (1, 0, 1, 2))
     for title, comparison in (("Against before", repair.against_before), ("Against the control", repair.comparison)):
         if comparison is not None:
             yield Text(f"{title}: {comparison.verdict}", style="bold")
             yield Padding(_changes(comparison), (0, 0, 1, 2))
     for ablation in repair.ablation:
-        yield Text(f"The whole repair against {_variant(ablation.kind, ablation.fix)}", style="bold")
+        yield Text(f"The whole repair against {variant(ablation.kind, ablation.fix)}", style="bold")
         yield Padding(_changes(ablation.comparison), (0, 0, 1, 2))
     if repair.skipped:
         yield Text("Not applied", style="bold")
@@ -68,25 +63,13 @@ def repair_parts(repair: Repair, look: Look) -> Iterable[RenderableType]:
         yield Text.assemble(("Next  ", "bold"), lines, no_wrap=True, overflow="ignore")
 
 
-def _variant(kind: str, fix: str) -> str:
-    return f"itself without {fix}" if kind == "without" else f"{fix} alone"
-
-
-def _parameters(parameters: object) -> str:
-    if not isinstance(parameters, dict):
-        return str(parameters)
-    return ", ".join(f"{key} {inert(str(value))}" for key, value in parameters.items()) or "no change"
-
-
 def _arms(repair: Repair, names: Iterable[str], title: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="bold")
     table.add_column(title, overflow="fold")
     for arm in repair.arms:
         table.add_column(arm, justify="right")
-    for name in names:
-        found = [diagnosis.measurement(name) for diagnosis in repair.arms.values()]
-        if any(m is not None for m in found):
-            table.add_row(name, *("" if m is None else short(m.value) for m in found))
+    for row in arm_rows(repair, names):
+        table.add_row(*row)
     return table
 
 
@@ -95,6 +78,5 @@ def _changes(comparison: Comparison) -> Table:
     for column in ("metric", "change", "95 % interval", "verdict"):
         table.add_column(column, overflow="fold", justify="right" if column == "change" else "left")
     for metric in comparison.metrics:
-        interval = "" if metric.ci95 is None else f"{short(metric.ci95[0])} .. {short(metric.ci95[1])}"
-        table.add_row(metric.name, short(metric.delta), interval, metric.verdict)
+        table.add_row(metric.name, short(metric.delta), interval(metric), metric.verdict)
     return table

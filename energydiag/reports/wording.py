@@ -1,0 +1,133 @@
+"""What every format says in the same words: headlines, chosen numbers, and how a number is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from energydiag.inert import inert
+from energydiag.results import Diagnosis, Measurement, MetricChange, Repair
+
+HEADLINES = {
+    "critical": "CRITICAL: this energy head cannot be relied on",
+    "warning": "WARNING: something needs a look",
+    "healthy": "HEALTHY: no fault found",
+}
+"""First line of a diagnosis, by verdict."""
+
+KEY_NUMBERS = (
+    "head.slope_saturated_fraction",
+    "head.zero_slope_fraction",
+    "head.range_use",
+    "loss.swap",
+    "loss.swap.floor",
+    "floor_gap.swap",
+    "gap.swap",
+    "gap_std.swap",
+    "auroc.swap",
+    "top1.swap",
+    "mrr.swap",
+    "auroc.policy",
+    "gradient.parameters.norm",
+    "gradient.parameters.first_last_ratio",
+    "gradient.actions.norm_median",
+    "gradient.actions.relative_median",
+    "gradient.actions.share_max",
+)
+"""Measurements that a diagnosis shows where not all are asked for."""
+
+NAMED = ("head.slope_saturated_fraction", "gap.swap", "gradient.parameters.norm", "gradient.actions.norm_median")
+"""Saturation, gap and gradients, which are what a repair of the head is after; all depend on the scale of the energy."""
+
+SCALE_FREE = (
+    "auroc.swap",
+    "top1.swap",
+    "auroc.policy",
+    "field.alignment.policy",
+    "field.correction_gain.k1",
+    "field.correction_gain.k2",
+    "field.correction_gain.k4",
+    "field.correction_gain.k8",
+    "field.spurious_minimum_rate",
+)
+"""Measurements of a repair that mean the same whatever the scale of the energy."""
+
+_UNITS = {"1": "", "count": "", "energy": "E", "energy/action": "E/a"}
+
+
+def repair_headline(repair: Repair) -> str:
+    """First line of a repair."""
+    if not repair.applied:
+        return f"{repair.verdict.upper()}: nothing {'needs fixing' if repair.accepted else 'was done'}"
+    return f"{repair.verdict.upper()}: the repair {'counts' if repair.accepted else 'does not count'}"
+
+
+def short(value: float) -> str:
+    """Three digits; whole numbers whole, very small and very large ones with an exponent."""
+    if value == 0:
+        return "0"
+    if float(value).is_integer() and abs(value) < 1e6:
+        return f"{value:.0f}"
+    return f"{value:.3g}" if 1e-3 <= abs(value) < 1e5 else f"{value:.1e}"
+
+
+def amount(measurement: Measurement) -> str:
+    """The value with its unit; ratios and counts have none."""
+    return f"{short(measurement.value)} {_UNITS.get(measurement.unit, measurement.unit)}".rstrip()
+
+
+def interval(number: Measurement | MetricChange) -> str:
+    """Both ends of the 95 % interval, or nothing where there is none."""
+    return "" if number.ci95 is None else f"{short(number.ci95[0])} .. {short(number.ci95[1])}"
+
+
+def chosen(diagnosis: Diagnosis, details: bool) -> list[Measurement]:
+    """Every measurement, or the key ones."""
+    named = {m.name: m for m in diagnosis.measurements}
+    return list(named.values()) if details else [named[name] for name in KEY_NUMBERS if name in named]
+
+
+def arm_rows(repair: Repair, names: Iterable[str]) -> list[tuple[str, ...]]:
+    """A name and its value in every arm; rows where no arm has it are left out."""
+    rows = []
+    for name in names:
+        found = [diagnosis.measurement(name) for diagnosis in repair.arms.values()]
+        if any(m is not None for m in found):
+            rows.append((name, *("" if m is None else short(m.value) for m in found)))
+    return rows
+
+
+def model_line(facts: Mapping[str, str]) -> str:
+    """Architecture, size and energy of a checkpoint."""
+    count = facts["parameters"]
+    shown = f"{int(count):,}" if count.isdecimal() else count
+    return f"{facts['architecture']}, {shown} parameters; {facts['energy']}"
+
+
+def samples_line(facts: Mapping[str, str]) -> str:
+    """How many samples of a batch were used, from how many episodes."""
+    used, count = facts["samples_used"], facts["samples"]
+    samples = count if used == count else f"{used} of {count}"
+    return samples if facts["episodes"] == "unknown" else f"{samples} from {facts['episodes']} episodes"
+
+
+def shapes_line(facts: Mapping[str, str]) -> str:
+    """Shapes of a batch."""
+    return f"hidden {facts['hidden']}, actions {facts['actions']}"
+
+
+def alternatives(names: tuple[str, ...]) -> str:
+    """Names to choose from, most promising first."""
+    others = f" (or {', '.join(names[1:])})" if names[1:] else ""
+    return "".join(names[:1]) + others
+
+
+def variant(kind: str, fix: str) -> str:
+    """What an ablation compares the whole repair with."""
+    return f"itself without {fix}" if kind == "without" else f"{fix} alone"
+
+
+def parameters(changed: object) -> str:
+    """What a fix changed in the plan."""
+    if not isinstance(changed, dict):
+        return str(changed)
+    return ", ".join(f"{key} {inert(str(value))}" for key, value in changed.items()) or "no change"
