@@ -31,7 +31,7 @@ def _draw(repair: Repair, axes: Axes) -> None:
             label=_LABELS.get(curve.name, curve.name),
         )
     axes.set(title="Contrastive loss (arms differ in head and negatives)", xlabel="step", ylabel="nats")
-    axes.legend(fontsize="small", frameon=False)
+    axes.legend(fontsize="small", framealpha=0.8, edgecolor="none")
 
 
 FIGURE = Figure("losses", Repair, lambda repair: bool(repair.curves), _draw)

@@ -65,7 +65,9 @@ def _page(result: Diagnosis | Repair, draws: list[Any]) -> Canvas:
 
 def _title(result: Diagnosis | Repair) -> str:
     if isinstance(result, Repair):
-        return f"{result.verdict}: {len(result.applied)} fixes, {'accepted' if result.accepted else 'not accepted'}"
+        count = len(result.applied)
+        done = f"{count} fix{'' if count == 1 else 'es'}"
+        return f"{result.verdict}: {done}, {'accepted' if result.accepted else 'not accepted'}"
     cause = f": {result.findings[0].code} {result.findings[0].name}" if result.findings else ""
     return f"{Path(result.checkpoint.get('path', '')).name}  {result.verdict}{cause}".strip()
 
