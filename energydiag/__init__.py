@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from energydiag import dump
     from energydiag.batches import load_batch
     from energydiag.energies import pairwise_energies
-    from energydiag.pipeline import RepairOptions, fix_and_retrain, inspect, load_checkpoint
+    from energydiag.pipeline import RepairOptions, fix_and_retrain, inspect, inspect_run, load_checkpoint
     from energydiag.plan import TrainingPlan
     from energydiag.results import Diagnosis, Repair
 
@@ -25,6 +25,7 @@ _HOME = {
     "TrainingPlan": "energydiag.plan",
     "fix_and_retrain": "energydiag.pipeline",
     "inspect": "energydiag.pipeline",
+    "inspect_run": "energydiag.pipeline",
     "load_batch": "energydiag.batches",
     "load_checkpoint": "energydiag.pipeline",
     "pairwise_energies": "energydiag.energies",
@@ -39,6 +40,7 @@ __all__ = [
     "dump",
     "fix_and_retrain",
     "inspect",
+    "inspect_run",
     "load_batch",
     "load_checkpoint",
     "pairwise_energies",

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from energydiag.errors import UsageError
 
-
 _UNFINISHED = ".unfinished-"
 
 

@@ -6,6 +6,7 @@ Shapes: B contexts, N candidates or negatives, M mixed-in actions per context, H
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -100,14 +101,29 @@ def floor_loss(negatives: int, energy_range: float | None, tau: float) -> float:
     return 0.0 if energy_range is None else math.log1p(negatives * math.exp(-energy_range / tau))
 
 
-def ranking_loss(energy_BM: Tensor, distance_BM: Tensor) -> Tensor:
-    """Mean of softplus(E_near − E_far) over all pairs of one context (Bradley-Terry on distance); 0 without pairs."""
+def ranking_loss(
+    energy_BM: Tensor, distance_BM: Tensor, average: Callable[[Tensor], Tensor] = lambda count: count
+) -> Tensor:
+    """Mean of softplus(E_near − E_far) over all pairs of one context (Bradley-Terry on distance); 0 without pairs.
+
+    Args:
+        energy_BM: Energies of one context's actions.
+        distance_BM: Their distances from the expert's.
+        average: Over processes with a part of the batch each. The mean of what they get is the mean over all pairs.
+    """
     nearer = distance_BM[:, :, None] < distance_BM[:, None, :]
     difference = energy_BM[:, :, None] - energy_BM[:, None, :]
-    return functional.softplus(difference).masked_fill(~nearer, 0.0).sum() / nearer.sum().clamp_min(1)
+    pairs = average(nearer.sum())
+    return functional.softplus(difference).masked_fill(~nearer, 0.0).sum() / torch.where(pairs > 0, pairs, 1)
 
 
-def margin_loss(positive_B: Tensor, energy_BM: Tensor, distance_BM: Tensor, tau: float) -> Tensor:
+def margin_loss(
+    positive_B: Tensor,
+    energy_BM: Tensor,
+    distance_BM: Tensor,
+    tau: float,
+    average: Callable[[Tensor], Tensor] = lambda mean: mean,
+) -> Tensor:
     """Mean hinge on an energy gap in proportion to the distance: ``max(0, d/d̄ − (E − E₊)/τ)``.
 
     At the mean distance d̄ of the batch's actions a gap of one τ is asked for (a guess: a factor e in the softmax),
@@ -118,8 +134,9 @@ def margin_loss(positive_B: Tensor, energy_BM: Tensor, distance_BM: Tensor, tau:
         energy_BM: Energies of other actions.
         distance_BM: Their distances from the expert's.
         tau: Temperature.
+        average: Over processes with a part of the batch each.
     """
-    unit = distance_BM.mean().clamp_min(torch.finfo(distance_BM.dtype).tiny)
+    unit = average(distance_BM.mean()).clamp_min(torch.finfo(distance_BM.dtype).tiny)
     return functional.relu(distance_BM / unit - (energy_BM - positive_B[:, None]) / tau).mean()
 
 

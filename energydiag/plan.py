@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Schedule = Literal["constant", "cosine", "progressive"]
 Temperature = Literal["fixed", "adaptive", "learnable"]
 Contrast = Literal["joint", "decoupled", "debiased"]
+Autocast = Literal["bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class TrainingPlan:
 
     Attributes:
         steps: Optimiser steps.
-        batch_size: Contexts per step; in-batch negatives are the other contexts' expert actions.
+        batch_size: Contexts per step, over all processes; in-batch negatives are the other contexts' expert actions.
         seed: Of batches, dropout and noise.
         log_every: Steps between two rows of the log.
         validate_every: Steps between two looks at the validation samples, where there are any.
@@ -57,6 +59,8 @@ class TrainingPlan:
         margin: Weight of the hinge that asks for an energy gap in proportion to the distance.
         gradient_penalty: Weight of the hinge on the norm of ∇_a E beyond 1 energy standard deviation per policy error.
         anchor: Weight of the mean squared energy, which keeps an unbounded head from drifting.
+        autocast: Type that the module's matrix products are computed in while training (`torch.autocast`), or None for
+            the module's own. Weights and losses keep the module's type.
         surgery: What is done to the model before training, in order; see `energydiag.models.surgery`.
     """
 
@@ -85,4 +89,16 @@ class TrainingPlan:
     margin: float = 0.0
     gradient_penalty: float = 0.0
     anchor: float = 0.0
+    autocast: Autocast | None = None
     surgery: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> TrainingPlan:
+        """The plan of which `dataclasses.asdict` made plain values, also after a way through JSON.
+
+        Raises:
+            KeyError, TypeError: It is not one.
+        """
+        descent = plain["descent"]
+        lists = {name: tuple(plain[name]) for name in ("sources", "surgery")}
+        return cls(**{**plain, **lists, "descent": None if descent is None else Descent(**descent)})

@@ -19,7 +19,7 @@ def generator() -> object:
     return module
 
 
-@pytest.mark.parametrize("name", ["rules.md", "probes.md", "fixes.md"])
+@pytest.mark.parametrize("name", ["rules.md", "probes.md", "fixes.md", "run-measurements.md"])
 def test_generated_pages_are_up_to_date(name: str) -> None:
     page = generator().PAGES[name]()  # type: ignore[attr-defined]
     assert (DOCS / name).read_text(encoding="utf-8") == page, "run `make docs`"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from energydiag.errors import UsageError
 from energydiag.fixes import Patient, Planned, Refusal, fixes, plan_from
 from energydiag.fixes.design import PARTS
-from energydiag.fixes.planning import AUTO, BUNDLES, CHOICES, NEEDS
+from energydiag.fixes.planning import AUTO, BUNDLES, CHOICES, FEWEST_STEPS_FROM_FRESH, NEEDS
 from energydiag.negatives import sources
 from energydiag.plan import Descent, TrainingPlan
 from energydiag.results import Finding
@@ -292,6 +292,14 @@ def test_a_saturated_head_gets_the_whole_recipe_from_fresh_weights() -> None:
     }
     linear = next(a for a in planned.applied if a.fix == "linear-head")
     assert linear.parameters == {"surgery": ["head=linear"], "tau": 1.0, "anchor": 1e-3}
+
+
+def test_a_few_steps_go_on_from_the_old_weights() -> None:
+    short = dataclasses.replace(BASE, steps=FEWEST_STEPS_FROM_FRESH - 1)
+    planned = plan_from(patient("ED103", "ED101<ED103", "ED602"), short)
+    assert planned.plan.surgery == ("head=linear",)
+    assert {"fresh-weights", "auto"} <= set(reasons(planned))
+    assert plan_from(patient("ED103"), short, ["fresh-weights"]).plan.surgery == ("fresh-weights",)
 
 
 def test_a_dead_head_that_cannot_be_drawn_anew_gets_a_fresh_last_layer() -> None:

@@ -76,8 +76,21 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "precious").touch()
     with pytest.raises(UsageError, match="not empty"):
         empty_folder(tmp_path, resume=False)
-    empty_folder(tmp_path, resume=True)
+    with pytest.raises(UsageError, match="holds 'precious'"):
+        empty_folder(tmp_path, resume=True)
     assert (tmp_path / "precious").exists()
+
+
+def test_a_folder_with_a_repair_is_gone_on_with_when_asked_and_tidied_up(tmp_path: Path) -> None:
+    unfinished = tmp_path / "runs" / ".state.pt.unfinished-x.pt"
+    unfinished.parent.mkdir()
+    unfinished.touch()
+    (tmp_path / "result.json").touch()
+    with pytest.raises(UsageError, match="--resume"):
+        empty_folder(tmp_path, resume=False)
+    empty_folder(tmp_path, resume=True)
+    assert not unfinished.exists()
+    assert (tmp_path / "result.json").exists()
 
 
 def test_a_small_repair_from_beginning_to_end(tmp_path: Path) -> None:

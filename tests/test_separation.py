@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from energydiag.batch import Batch
 from energydiag.energies.pairs import Pairs
 from energydiag.models.energy_function import EnergyFunction
-from energydiag.probes import Evidence, MeasuringSettings
+from energydiag.probes import Evidence, MeasuringSettings, saturation
 from energydiag.probes.separation import PROBE, _standardised, coupling, ranks
 from energydiag.results import Measurement
 
@@ -179,3 +179,21 @@ def test_every_context_meets_every_other_of_its_set_once() -> None:
     size = Pairs(given.batch.hidden, given.batch.actions, None, shared=True).candidates
     assert given.swap.negative.shape == (N, size - 1)
     assert sorted(given.swap.index.reshape(-1).tolist()) == list(range(N))
+
+
+@pytest.mark.parametrize("offset", [0.0, -3.0, 2.0**20])
+def test_mean_and_spread_of_all_energies_are_those_of_a_loop(offset: float) -> None:
+    class Shifted(Distance):
+        def forward(self, hidden: Tensor, actions: Tensor, mask: Tensor | None) -> Tensor:
+            return super().forward(hidden, actions, mask) + offset
+
+    plain = evidence(wrong=2)
+    given = Evidence(EnergyFunction(Shifted(), "test"), plain.batch, plain.batch, MeasuringSettings(swap_size=N))
+    found = {m.name: m for m in saturation.PROBE.measure(given).measurements}
+    asked = [i + (i < 2) for i in range(N)]
+    energies = [(i - j) ** 2 + offset for i in asked for j in range(N)]
+    assert found["head.energy_mean"].value == pytest.approx(np.mean(energies))
+    assert found["head.energy_std"].value == pytest.approx(np.std(energies, ddof=1))
+    assert found["head.energy_spread"].value == pytest.approx(np.std(energies) / 0.5)
+    low, high = found["head.energy_spread"].ci95 or (0, 0)
+    assert 0 < low < found["head.energy_spread"].value < high

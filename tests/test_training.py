@@ -11,6 +11,7 @@ import pytest
 import torch
 from parts import make_batch, make_head
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from energydiag.batch import Batch
 from energydiag.errors import UsageError
@@ -18,6 +19,7 @@ from energydiag.models.energy_function import EnergyFunction
 from energydiag.plan import Descent, TrainingPlan
 from energydiag.training.log import COLUMNS, LogRow
 from energydiag.training.loop import TrainingOutcome, train
+from energydiag.training.objective import step_loss
 from energydiag.training.randomness import members
 from energydiag.training.schedule import pace
 from energydiag.training.state import digest
@@ -239,6 +241,41 @@ def test_everything_at_once_lowers_the_loss() -> None:
     assert outcome.stopped == "finished"
     assert outcome.rows[-1].loss < 0.95 * outcome.rows[0].loss
     assert outcome.rows[-1].auroc > outcome.rows[0].auroc
+
+
+# Half precision
+
+
+EVERYTHING = replace(
+    SHORT, steps=30, log_every=1, learning_rate=3e-3, sources=("layers", "noise"), improved_negatives=True,
+    descent=Descent(2), alignment=0.5, ranking=0.5, gradient_penalty=0.1, anchor=0.01, dropout=0.0,
+)  # fmt: skip
+
+
+def test_training_in_bfloat16_is_finite_and_close_to_float32() -> None:
+    seen = {}
+    for name, plan in (("float32", EVERYTHING), ("bfloat16", replace(EVERYTHING, autocast="bfloat16"))):
+        module, outcome = run(plan)
+        assert outcome.stopped == "finished"
+        assert all(p.dtype == torch.float32 and bool(torch.isfinite(p).all()) for p in module.parameters())
+        seen[name] = torch.tensor([[row.loss, row.gradient_norm, row.alignment] for row in outcome.rows])
+    assert not torch.equal(seen["float32"], seen["bfloat16"])
+    torch.testing.assert_close(seen["bfloat16"][0], seen["float32"][0], rtol=0.02, atol=0.02)
+    torch.testing.assert_close(seen["bfloat16"][:, 0], seen["float32"][:, 0], rtol=0.05, atol=0.0)
+
+
+def test_in_bfloat16_energies_are_rounded_and_every_weight_learns() -> None:
+    tables = []
+    for plan in (EVERYTHING, replace(EVERYTHING, autocast="bfloat16")):
+        energy = EnergyFunction(make_head("linear"), "test")
+        with sdpa_kernel(SDPBackend.MATH):
+            loss = step_loss(energy, make_batch(6), plan, torch.Generator().manual_seed(0))
+            torch.autograd.backward(loss.total)
+        assert {loss.total.dtype, loss.info_nce.dtype, loss.swap.dtype} == {torch.float32}
+        # also those that descents and layers' energies have seen without gradients before
+        assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in energy.module.parameters())
+        tables.append(loss.swap)
+    assert 1e-4 < float((tables[0] - tables[1]).abs().max()) < 0.02
 
 
 # Validation

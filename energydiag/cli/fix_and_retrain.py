@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from energydiag.cli import options as o
-from energydiag.cli.inspect_checkpoint import key_values
+from energydiag.cli.model_choice import ModelChoice, takes_model
 from energydiag.cli.output import destinations, progress_bar, write, write_figures
 
 
@@ -24,6 +26,7 @@ def _list_fixes(wanted: bool) -> None:
     raise typer.Exit
 
 
+@takes_model
 def fix_and_retrain(
     checkpoint: Annotated[Path, typer.Argument(help="The sick checkpoint.", show_default=False)],
     batch: o.Batch,
@@ -49,55 +52,83 @@ def fix_and_retrain(
     thorough: Annotated[bool, typer.Option("--thorough", help="Three seeds.")] = False,
     ablate: Annotated[bool, typer.Option("--ablate", help="Also leave out every fix, and try each alone.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in --out.")] = False,
-    model: o.Model = None,
-    model_arg: o.ModelArg = None,
-    head: o.Head = None,
-    nhead: o.Nhead = None,
-    sign: o.Sign = None,
-    tau: o.Tau = None,
-    device: o.Device = "cpu",
-    dtype: o.Dtype = None,
+    choice: ModelChoice = ModelChoice(),
+    autocast: Annotated[
+        bool | None,
+        typer.Option(
+            "--autocast/--no-autocast",
+            help="Train with matrix products in bfloat16. [default: on CUDA devices that have it]",
+        ),
+    ] = None,
     seed: o.Seed = 0,
     format: o.Formats = None,
     output: o.Output = None,
     plots: o.Plots = None,
     quiet: o.Quiet = False,
 ) -> None:
-    """Choose or take fixes, retrain, and prove it on held-out samples: before, control, after."""
+    """Choose or take fixes, retrain, and prove it on held-out samples: before, control, after.
+
+    Started by torchrun, all its processes train together, and the first one does everything else.
+    """
     del list_fixes
     to = destinations(format, output)
-    arguments = key_values(model_arg or [])
     forced = tuple(name for name in fix or () if name != "auto")
-    with progress_bar(quiet) as progress:
-        from energydiag.pipeline import ModelOptions, RepairOptions, repair_checkpoint
+    with progress_bar(quiet or os.environ.get("RANK", "0") != "0") as progress:
+        from energydiag.pipeline import RepairOptions, repair_checkpoint
         from energydiag.plan import TrainingPlan
+        from energydiag.training.ranks import Dismissed, Ranks, launched
 
-        base = TrainingPlan(steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed, clip_norm=None)
-        repair, planned = repair_checkpoint(
-            checkpoint,
-            batch,
-            train_batch,
-            ModelOptions(model, arguments, head, nhead, sign, device, dtype),
-            RepairOptions(base, forced, seeds or (3 if thorough else 1), ablate, resume),
-            out,
-            tau=tau,
-            holdout_fraction=holdout_fraction,
-            dry_run=dry_run,
-            command=["energydiag", *sys.argv[1:]],
-            progress=progress,
-        )
+        try:
+            with launched(choice.device) as own_device:
+                base = TrainingPlan(
+                    steps=steps,
+                    batch_size=batch_size,
+                    learning_rate=learning_rate,
+                    seed=seed,
+                    clip_norm=None,
+                    autocast="bfloat16" if _autocasts(autocast, own_device) else None,
+                )
+                repair, planned = repair_checkpoint(
+                    checkpoint,
+                    batch,
+                    train_batch,
+                    choice.on(own_device),
+                    RepairOptions(base, forced, seeds or (3 if thorough else 1), ablate, resume),
+                    out,
+                    tau=choice.tau,
+                    holdout_fraction=holdout_fraction,
+                    dry_run=dry_run,
+                    command=["energydiag", *sys.argv[1:]],
+                    progress=progress,
+                )
+                speaks = Ranks.current().is_first
+        except Dismissed:
+            speaks = False
+    if not speaks:
+        return
     if repair is None:
         _print_plan(planned)
         return
     next_command = None
     if repair.checkpoint:
-        again = f" --model {model}" if model else ""
-        next_command = f"energydiag inspect checkpoint {repair.checkpoint} --batch {batch}{again}"
+        # what the options of the sick model say besides stands in the metadata of the repaired one
+        again = choice.words("head", "nhead", "sign", "tau")
+        words = ["energydiag", "inspect", "checkpoint", repair.checkpoint, "--batch", str(batch), *again]
+        next_command = shlex.join(words)
     picture = write_figures(repair, plots or (out / "figures" if repair.applied else None))
     write(repair, to, details=False, next_command=next_command)
     if picture is not None and not quiet:
         typer.echo(f"figures: {picture}", err=True)
     raise typer.Exit(0 if repair.accepted else 1)
+
+
+def _autocasts(wanted: bool | None, device: str) -> bool:
+    """What the user wants, else whether the device is one that bfloat16 makes faster."""
+    if wanted is not None:
+        return wanted
+    import torch
+
+    return device.startswith("cuda") and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
 
 
 def _print_plan(planned: Any) -> None:

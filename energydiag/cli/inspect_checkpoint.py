@@ -10,26 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from energydiag.cli import options as o
+from energydiag.cli.model_choice import ModelChoice, takes_model
 from energydiag.cli.output import destinations, exit_code, progress_bar, write, write_figures
-from energydiag.errors import UsageError
 
 if TYPE_CHECKING:
     from energydiag.results import Diagnosis
 
 
+@takes_model
 def inspect_checkpoint(
     checkpoint: Annotated[
         Path, typer.Argument(help="Checkpoint: torch.save'd state dict or safetensors.", show_default=False)
     ],
     batch: o.Batch,
-    model: o.Model = None,
-    model_arg: o.ModelArg = None,
-    head: o.Head = None,
-    nhead: o.Nhead = None,
-    sign: o.Sign = None,
-    tau: o.Tau = None,
-    device: o.Device = "cpu",
-    dtype: o.Dtype = None,
+    choice: ModelChoice = ModelChoice(),
     seed: o.Seed = 0,
     limit: o.Limit = None,
     swap_size: o.SwapSize = 64,
@@ -44,17 +38,15 @@ def inspect_checkpoint(
 ) -> None:
     """Measure, diagnose and explain one checkpoint on one batch dump."""
     to = destinations(format, output)
-    arguments = key_values(model_arg or [])
     with progress_bar(quiet) as progress:
-        from energydiag.pipeline import ModelOptions
         from energydiag.pipeline import inspect_checkpoint as run
 
         diagnosis = run(
             checkpoint,
             batch,
-            ModelOptions(model, arguments, head, nhead, sign, device, dtype),
+            choice.on(choice.device),
             command=["energydiag", *sys.argv[1:]],
-            tau=tau,
+            tau=choice.tau,
             swap_size=swap_size,
             seed=seed,
             limit=limit,
@@ -62,13 +54,7 @@ def inspect_checkpoint(
             ignore=ignore or (),
             progress=progress,
         )
-    told = {"--model": model, "--head": head, "--nhead": nhead, "--sign": sign, "--tau": tau}
-    words = [str(checkpoint), "--batch", str(batch)]
-    for option, value in told.items():
-        words += [] if value is None else [option, str(value)]
-    for pair in model_arg or ():
-        words += ["--model-arg", pair]
-    next_command = next_step(diagnosis, shlex.join(words))
+    next_command = next_step(diagnosis, shlex.join([str(checkpoint), "--batch", str(batch), *choice.words()]))
     picture = write_figures(diagnosis, plots)
     write(diagnosis, to, details=details, next_command=next_command)
     if picture is not None and not quiet:
@@ -85,15 +71,3 @@ def next_step(diagnosis: Diagnosis, arguments: str) -> str | None:
     if not any(finding.fixes for finding in diagnosis.findings):
         return explain
     return f"{explain}\n      energydiag fix-and-retrain {arguments} --out repaired/"
-
-
-def key_values(pairs: list[str]) -> dict[str, str]:
-    found = {}
-    for pair in pairs:
-        key, separator, value = pair.partition("=")
-        if not separator or not key:
-            raise UsageError(
-                f"--model-arg must be KEY=VALUE, not {pair!r}.", "write, for example, --model-arg hidden=256."
-            )
-        found[key] = value
-    return found

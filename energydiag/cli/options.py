@@ -8,7 +8,10 @@ from typing import Annotated
 
 import typer
 
-Batch = Annotated[Path, typer.Option("--batch", help="Batch dump: .safetensors, .pt or .npz, or a folder of shards.", show_default=False)]
+Batch = Annotated[
+    Path,
+    typer.Option("--batch", help="Batch dump: .safetensors, .pt or .npz, or a folder of shards.", show_default=False),
+]
 Model = Annotated[
     str | None,
     typer.Option(

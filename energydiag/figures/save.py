@@ -69,6 +69,9 @@ def _title(result: Diagnosis | Repair) -> str:
         done = f"{count} fix{'' if count == 1 else 'es'}"
         return f"{result.verdict}: {done}, {'accepted' if result.accepted else 'not accepted'}"
     cause = f": {result.findings[0].code} {result.findings[0].name}" if result.findings else ""
+    if "run" in result.batch:
+        log = Path(result.batch["run"])
+        return f"{log.parent.name}/{log.name}  {result.verdict}{cause}"
     return f"{Path(result.checkpoint.get('path', '')).name}  {result.verdict}{cause}".strip()
 
 

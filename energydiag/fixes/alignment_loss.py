@@ -31,7 +31,7 @@ def _edit(plan: TrainingPlan, _patient: Patient) -> TrainingPlan | Refusal:
 
 FIX = Fix(
     name="alignment-loss",
-    handles=("ED203", "ED303", "ED304"),
+    handles=("ED203", "ED303", "ED304", "ED401", "ED402", "ED403"),
     changes="2.0·(1 − cos(−∂E/∂a, a* − a)) added to the loss",
     edit=_edit,
 )

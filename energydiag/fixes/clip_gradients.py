@@ -25,4 +25,9 @@ def _edit(plan: TrainingPlan, _patient: Patient) -> TrainingPlan | Refusal:
     return replace(plan, clip_norm=MAX_NORM)
 
 
-FIX = Fix(name="clip-gradients", handles=("ED104", "ED302"), changes="gradient norm at most 0.3", edit=_edit)
+FIX = Fix(
+    name="clip-gradients",
+    handles=("ED104", "ED108", "ED302", "ED703", "ED707", "ED715"),
+    changes="gradient norm at most 0.3",
+    edit=_edit,
+)

@@ -28,7 +28,7 @@ def _edit(plan: TrainingPlan, _patient: Patient) -> TrainingPlan | Refusal:
 
 FIX = Fix(
     name="cosine-schedule",
-    handles=(),
+    handles=("ED704",),
     changes="learning rate 0.002 with cosine decay, gradient norm at most 1.0",
     edit=_edit,
 )

@@ -26,7 +26,7 @@ def _edit(plan: TrainingPlan, _patient: Patient) -> TrainingPlan | Refusal:
 
 FIX = Fix(
     name="debiased-loss",
-    handles=("ED201",),
+    handles=("ED201", "ED603"),
     changes="the expected share of false negatives is taken out of InfoNCE's denominator",
     edit=_edit,
 )

@@ -28,4 +28,9 @@ def _edit(plan: TrainingPlan, patient: Patient) -> TrainingPlan | Refusal:
     return replace(plan, anchor=WEIGHT)
 
 
-FIX = Fix(name="energy-anchor", handles=("ED302",), changes="0.001·E² added to the loss", edit=_edit)
+FIX = Fix(
+    name="energy-anchor",
+    handles=("ED107", "ED108", "ED205", "ED302", "ED705", "ED707"),
+    changes="0.001·E² added to the loss",
+    edit=_edit,
+)

@@ -27,7 +27,7 @@ def _edit(plan: TrainingPlan, _patient: Patient) -> TrainingPlan | Refusal:
 
 FIX = Fix(
     name="gradient-penalty",
-    handles=("ED302",),
+    handles=("ED302", "ED403"),
     changes="1.0·hinge on ‖∂E/∂a‖ added to the loss",
     edit=_edit,
 )

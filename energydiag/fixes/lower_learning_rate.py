@@ -25,4 +25,9 @@ def _edit(plan: TrainingPlan, patient: Patient) -> TrainingPlan | Refusal:
     return replace(plan, learning_rate=FACTOR * patient.learning_rate)
 
 
-FIX = Fix(name="lower-learning-rate", handles=("ED102", "ED104", "ED302"), changes="learning rate ×0.1", edit=_edit)
+FIX = Fix(
+    name="lower-learning-rate",
+    handles=("ED102", "ED104", "ED108", "ED302", "ED703", "ED704", "ED710", "ED715"),
+    changes="learning rate ×0.1",
+    edit=_edit,
+)

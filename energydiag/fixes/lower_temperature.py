@@ -25,4 +25,4 @@ def _edit(plan: TrainingPlan, _patient: Patient) -> TrainingPlan | Refusal:
     return replace(plan, tau=TAU)
 
 
-FIX = Fix(name="lower-temperature", handles=("ED103", "ED201"), changes="τ = 0.3", edit=_edit)
+FIX = Fix(name="lower-temperature", handles=("ED103", "ED201", "ED204", "ED702"), changes="τ = 0.3", edit=_edit)

@@ -29,7 +29,7 @@ def _edit(plan: TrainingPlan, patient: Patient) -> TrainingPlan | Refusal:
 
 FIX = Fix(
     name="mixed-negatives",
-    handles=("ED201", "ED203", "ED303"),
+    handles=("ED201", "ED203", "ED206", "ED207", "ED303", "ED401", "ED402", "ED404", "ED501", "ED502"),
     changes="other samples' actions, every layer's actions and noise as negatives of one contrast",
     edit=_edit,
 )

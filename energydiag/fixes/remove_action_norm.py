@@ -27,7 +27,7 @@ def _edit(plan: TrainingPlan, patient: Patient) -> TrainingPlan | Refusal:
 
 FIX = Fix(
     name="remove-action-norm",
-    handles=("ED203", "ED303"),
+    handles=("ED203", "ED303", "ED502", "ED503"),
     changes="the LayerNorm directly over the raw action becomes the identity",
     edit=_edit,
 )

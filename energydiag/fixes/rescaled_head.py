@@ -28,7 +28,7 @@ def _edit(plan: TrainingPlan, patient: Patient) -> TrainingPlan | Refusal:
 
 FIX = Fix(
     name="rescaled-head",
-    handles=("ED101", "ED103"),
+    handles=("ED101", "ED103", "ED702"),
     changes="E = 2.0·sigmoid(0.5·raw) + 0.1 instead of the head's activation",
     edit=_edit,
 )

@@ -33,7 +33,7 @@ def _edit(plan: TrainingPlan, patient: Patient) -> TrainingPlan | Refusal:
 
 FIX = Fix(
     name="softplus-head",
-    handles=("ED101", "ED103"),
+    handles=("ED101", "ED103", "ED702"),
     changes="E = softplus(raw) + 1e-4 instead of the head's activation, anchor 0.001·E²",
     edit=_edit,
 )

@@ -26,7 +26,7 @@ def _edit(plan: TrainingPlan, _patient: Patient) -> TrainingPlan | Refusal:
 
 FIX = Fix(
     name="structured-negatives",
-    handles=("ED203",),
+    handles=("ED203", "ED206"),
     changes="shifted, scaled, turned and gripper-flipped expert actions as further negatives",
     edit=_edit,
 )

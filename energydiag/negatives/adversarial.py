@@ -14,6 +14,7 @@ from torch import Tensor
 
 from energydiag.energies.descent import step_down
 from energydiag.models.energy_function import EnergyFunction
+from energydiag.negatives.part import Part
 from energydiag.plan import Descent
 
 
@@ -24,11 +25,24 @@ def descend(
     pad_mask: Tensor | None,
     plan: Descent,
     generator: torch.Generator,
+    part: Part | None = None,
 ) -> Tensor:
-    """Where the descents end, ``[N, M, H, A]``, without gradient."""
+    """Where the descents end, ``[N, M, H, A]``, without gradient.
+
+    Args:
+        energy: What to follow.
+        hidden: Contexts ``[N, S, D]``.
+        starts_NMHA: Where to begin.
+        pad_mask: ``[N, S]`` or None.
+        plan: How many steps, how long, how noisy.
+        generator: Draws the noise, on the CPU.
+        part: Which of the step's samples these are; None: all. The noise is drawn for all of them.
+    """
+    samples = len(starts_NMHA) if part is None else len(part.whole)
     actions = starts_NMHA.detach()
     lengths = torch.full((actions.shape[1],), plan.length)
     for _ in range(plan.steps):
         actions, _before = step_down(energy, hidden, actions, pad_mask, lengths, memory_budget=None)
-        actions = actions + plan.noise * torch.randn(actions.shape, generator=generator).to(actions)
+        noise = torch.randn((samples, *actions.shape[1:]), generator=generator)
+        actions = actions + plan.noise * (noise if part is None else part.own(noise)).to(actions)
     return actions

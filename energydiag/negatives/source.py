@@ -22,7 +22,8 @@ class NegativeSource:
     Attributes:
         name: What plans and options call it.
         needs: Fields of the batch without which it makes nothing.
-        make: Sets of negatives by name, each ``[N, M, H, A]``, on the batch's device.
+        make: Sets of negatives by name, each ``[N, M, H, A]``, on the batch's device. Contexts may be missing from
+            the batch (see `energydiag.negatives.part`); actions are there.
     """
 
     name: str

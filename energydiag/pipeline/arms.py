@@ -10,15 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
-
 from energydiag import __version__
-from energydiag.atomic import write_with
 from energydiag.batch import Batch
 from energydiag.comparing import over_seeds
+from energydiag.files.write_safetensors import write_safetensors
 from energydiag.losses import chance_loss, floor_loss
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.surgery import Anatomy, operate
+from energydiag.pipeline.crew import Crew
 from energydiag.pipeline.inspecting import inspect
 from energydiag.plan import TrainingPlan
 from energydiag.results import Applied, Curve, Diagnosis
@@ -38,18 +37,16 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """Where arms are trained: the same patient, samples and folder for all of them.
+class Bench:
+    """Where arms are trained: the same patient, samples and folder for all of them, in every process.
 
     Attributes:
         energy: The sick function; every arm starts from a copy.
         anatomy: Its own.
         training: What arms are trained on.
         validation: What decides which step is kept.
-        heldout: What they are measured on.
         out: Folder for logs and states, or None.
         resume: Whether runs found in it go on.
-        seed: Of the measuring, the same for all arms, so that they can be compared sample by sample.
         tell: Told what is being done.
     """
 
@@ -57,14 +54,12 @@ class Workshop:
     anatomy: Anatomy
     training: Batch
     validation: Batch
-    heldout: Batch
     out: Path | None
     resume: bool
-    seed: int
     tell: Progress
 
-    def arm(self, name: str, plan: TrainingPlan) -> Arm:
-        """One way to train, from surgery to the measurements; with zero steps, surgery alone."""
+    def train(self, name: str, plan: TrainingPlan) -> tuple[EnergyFunction, TrainingOutcome | None]:
+        """One way to train, from surgery to the weights that are kept; with zero steps, surgery alone."""
         title = f"{name}, seed {plan.seed}"
         self.tell(title)
         settings = {**self.energy.settings, "tau": str(plan.tau)}
@@ -82,7 +77,30 @@ class Workshop:
                 progress=lambda row: self.tell(f"{title}: step {row.step} of {plan.steps}, {_glance(row)}"),
             )
             patient = replace(patient, settings={**patient.settings, "tau": f"{outcome.tau:g}"})
-        self.tell(f"{title}: held-out samples")
+        return patient, outcome
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where arms are trained and measured: in the first process, where there are several.
+
+    Attributes:
+        bench: Where they are trained.
+        crew: The processes that train along.
+        heldout: What arms are measured on.
+        seed: Of the measuring, the same for all arms, so that they can be compared sample by sample.
+    """
+
+    bench: Bench
+    crew: Crew
+    heldout: Batch
+    seed: int
+
+    def arm(self, name: str, plan: TrainingPlan) -> Arm:
+        """One way to train, from surgery to the measurements."""
+        with self.crew.at_work(name, plan):
+            patient, outcome = self.bench.train(name, plan)
+        self.bench.tell(f"{name}, seed {plan.seed}: held-out samples")
         return Arm(patient, outcome, inspect(patient, self.heldout, seed=self.seed))
 
 
@@ -137,6 +155,5 @@ def save_repaired(energy: EnergyFunction, applied: Sequence[Applied], path: Path
         "energydiag_version": __version__,
         **{key: str(value) for key, value in facts.items() if key.endswith("sha256")},
     }
-    tensors = {key: value.detach().cpu().contiguous() for key, value in energy.module.state_dict().items()}
-    write_with(path, lambda temporary: save_file(tensors, temporary, metadata))
+    write_safetensors(path, energy.module.state_dict(), metadata)
     return path

@@ -18,6 +18,7 @@ from energydiag.batch import Batch
 from energydiag.batches import read_batch
 from energydiag.errors import InvalidBatch, UsageError
 from energydiag.models.energy_function import EnergyFunction
+from energydiag.pipeline.inspecting_run import RUN_RULES
 from energydiag.pipeline.loading import ModelOptions, read_checkpoint
 from energydiag.probes import Evidence, MeasuringSettings, run_probes
 from energydiag.results import Diagnosis, Skipped, Verdict
@@ -97,7 +98,7 @@ def inspect(
         batch=_describe_batch(batch, usable),
         measurements=answer.measurements,
         findings=findings,
-        skipped=answer.skipped + unasked,
+        skipped=answer.skipped + tuple(s for s in unasked if not s.name.startswith(RUN_RULES)),
         distributions=answer.distributions,
         curves=answer.curves,
         notes=tuple(notes),

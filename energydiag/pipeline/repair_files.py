@@ -5,34 +5,43 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from energydiag.atomic import write_text
+from energydiag.atomic import is_unfinished, sweep, write_text
 from energydiag.batches import read_batch
 from energydiag.errors import UsageError
 from energydiag.fixes.planning import Planned, plan_from
 from energydiag.pipeline.arms import Progress
 from energydiag.pipeline.inspecting import ASSUMED_TAU
 from energydiag.pipeline.loading import ModelOptions, read_checkpoint
-from energydiag.pipeline.repairing import RepairOptions, examine, fix_and_retrain
+from energydiag.pipeline.repairing import RepairOptions, assist, examine, fix_and_retrain
 from energydiag.pipeline.splitting import split_by_episode
 from energydiag.results import Repair
+from energydiag.training.ranks import Ranks
+
+OURS = frozenset({"runs", "figures", "repaired.safetensors", "result.json"})
+"""Names of all that a repair writes into its folder."""
 
 
 def empty_folder(out: Path, *, resume: bool) -> None:
-    """Makes the folder that results go to; refuses one that holds something else.
+    """Makes the folder that results go to, and removes what a kill has left half-written.
 
     Raises:
-        UsageError: It is not empty and ``resume`` is not asked for, or it cannot be made.
+        UsageError: It holds a repair and ``resume`` is not asked for, holds anything else, or cannot be made.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        taken = any(out.iterdir())
+        held = {path.name for path in out.iterdir()}
     except OSError as error:
         raise UsageError(
             f"--out {out} cannot be used: {error.strerror}.", "name a folder that can be written."
         ) from error
-    if taken and not resume:
-        raise UsageError(f"--out {out} is not empty.", "name an empty folder, or --resume to go on with the run in it.")
+    others = sorted(name for name in held - OURS if not is_unfinished(name))
+    if others or (held and not resume):
+        told = f"it holds {others[0]!r}" if others else "it holds a repair"
+        go_on = "" if others else ", or --resume to go on with the repair in it"
+        raise UsageError(f"--out {out} is not empty: {told}.", f"name an empty folder{go_on}.")
+    sweep(out)
 
 
 def repair_checkpoint(
@@ -51,6 +60,9 @@ def repair_checkpoint(
 ) -> tuple[Repair | None, Planned]:
     """`fix_and_retrain` on files; with ``dry_run`` the plan alone.
 
+    Where torch.distributed is initialised, every process calls this. The first one gets the repair; the others train
+    along, write nothing and get None.
+
     Args:
         checkpoint: The sick checkpoint.
         dump: What the proof is measured on, and trained on too where ``train_dump`` is None.
@@ -67,21 +79,30 @@ def repair_checkpoint(
     Raises:
         EnergydiagError: As `fix_and_retrain`, `load_checkpoint` and `load_batch`.
     """
-    energy, facts = read_checkpoint(checkpoint, model)
-    proof = read_batch(dump)
-    provenance = {"checkpoint_sha256": facts["sha256"], "heldout_sha256": proof.file.sha256(), "command": list(command)}
-    if train_dump is None:
-        train_batch, heldout = split_by_episode(proof.batch, holdout_fraction, options.base.seed)
-    else:
-        training = read_batch(train_dump)
-        train_batch, heldout = training.batch, proof.batch
-        provenance["train_sha256"] = training.file.sha256()
+    ranks = Ranks.current()
+    with ranks.agreement():
+        energy, facts = read_checkpoint(checkpoint, model)
+        proof = read_batch(dump)
+        training = None if train_dump is None else read_batch(train_dump)
+        if training is None:
+            train_batch, heldout = split_by_episode(proof.batch, holdout_fraction, options.base.seed)
+        else:
+            train_batch, heldout = training.batch, proof.batch
+        if ranks.is_first and not dry_run:
+            empty_folder(out, resume=options.resume)
     chosen = tau or float(energy.settings.get("tau", ASSUMED_TAU))
     options = replace(options, base=replace(options.base, tau=chosen))
+    if not ranks.is_first:
+        if not dry_run:
+            assist(energy, train_batch, options, out=out)
+        return None, Planned(options.base, (), ())
     if dry_run:
         patient = examine(energy, train_batch, options).patient
         return None, plan_from(patient, options.base, options.forced)
-    empty_folder(out, resume=options.resume)
+    provenance: dict[str, Any] = {"checkpoint_sha256": facts["sha256"], "heldout_sha256": proof.file.sha256()}
+    provenance |= {"command": list(command)}
+    provenance |= {} if training is None else {"train_sha256": training.file.sha256()}
+    provenance |= {} if ranks.size == 1 else {"processes": ranks.size}
     repair = fix_and_retrain(energy, train_batch, heldout, options, out=out, facts=provenance, progress=progress)
     write_text(out / "result.json", repair.to_json())
     planned = Planned(options.base, (), repair.skipped)

@@ -11,17 +11,20 @@ from typing import Any
 from energydiag import __version__
 from energydiag.batch import Batch
 from energydiag.comparing import PROOF, compare
+from energydiag.errors import UsageError
 from energydiag.fixes import Patient
 from energydiag.fixes.planning import Planned, plan_from
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.surgery import Anatomy, dissect
-from energydiag.pipeline.arms import Progress, Workshop, chosen_score, loss_curves, save_repaired, together
+from energydiag.pipeline.arms import Bench, Progress, Workshop, chosen_score, loss_curves, save_repaired, together
+from energydiag.pipeline.crew import Crew, jobs, leading
 from energydiag.pipeline.inspecting import inspect
 from energydiag.pipeline.proof import judge_repair
 from energydiag.pipeline.splitting import check_apart, split_by_episode, usable
 from energydiag.plan import TrainingPlan
 from energydiag.results import Ablation, Applied, Diagnosis, Repair
 from energydiag.results.repair import Variant
+from energydiag.training.ranks import Ranks
 
 VALIDATION_FRACTION = 0.1
 """Share of the training episodes that early stopping looks at (a guess: 10 % of a few hundred episodes)."""
@@ -64,11 +67,7 @@ def examine(energy: EnergyFunction, train_batch: Batch, options: RepairOptions) 
         EnergydiagError: As `inspect`.
     """
     seen = inspect(energy, train_batch, tau=options.base.tau, seed=options.base.seed, limit=PLANNING_SAMPLES)
-    few = train_batch.take(usable(train_batch)[:2])
-    mask = None if few.pad_mask is None else few.pad_mask.to(energy.device)
-    anatomy = dissect(
-        energy, few.hidden.to(energy.device, energy.dtype), few.actions.to(energy.device, energy.dtype), mask
-    )
+    anatomy = _anatomy(energy, train_batch)
     reading = anatomy.reading
     layers, policy = train_batch.layer_actions, train_batch.policy_actions
     patient = Patient(
@@ -86,6 +85,13 @@ def examine(energy: EnergyFunction, train_batch: Batch, options: RepairOptions) 
     return Examined(patient, anatomy)
 
 
+def _anatomy(energy: EnergyFunction, train_batch: Batch) -> Anatomy:
+    few = train_batch.take(usable(train_batch)[:2])
+    mask = None if few.pad_mask is None else few.pad_mask.to(energy.device)
+    hidden, actions = (value.to(energy.device, energy.dtype) for value in (few.hidden, few.actions))
+    return dissect(energy, hidden, actions, mask)
+
+
 def fix_and_retrain(
     energy: EnergyFunction,
     train_batch: Batch,
@@ -97,6 +103,8 @@ def fix_and_retrain(
     progress: Progress | None = None,
 ) -> Repair:
     """Repairs an energy function and proves it against a control that trained as long without the fixes.
+
+    Where torch.distributed is initialised, the process with rank 0 calls this, and all others call `assist`.
 
     Args:
         energy: The sick one; it stays as it is.
@@ -110,9 +118,57 @@ def fix_and_retrain(
     Raises:
         EnergydiagError: The batches overlap, a forced fix does not exist, or the model raised.
     """
-    tell = progress or (lambda _step: None)
+    ranks = Ranks.current()
+    if not ranks.is_first:
+        raise UsageError(f"Process {ranks.rank} cannot lead a repair.", "call `assist` in it.")
+    with leading(ranks) as crew:
+        return _repaired(energy, train_batch, heldout, options, out, facts, progress or (lambda _step: None), crew)
+
+
+def assist(energy: EnergyFunction, train_batch: Batch, options: RepairOptions, *, out: Path | None = None) -> None:
+    """What all processes but the first do while that one is at `fix_and_retrain`: they train along, and write nothing.
+
+    Args:
+        energy: As there; it stays as it is.
+        train_batch: As there.
+        options: As there.
+        out: As there: the folder of the first process, for its saved states.
+
+    Raises:
+        EnergydiagError: As there.
+    """
+    bench: Bench | None = None
+    for name, plan in jobs(Ranks.current()):
+        if bench is None:
+            samples = train_batch.select(usable(train_batch))
+            bench = _bench(energy, _anatomy(energy, samples), samples, options, out, lambda _step: None)
+        bench.train(name, plan)
+
+
+def _bench(
+    energy: EnergyFunction,
+    anatomy: Anatomy,
+    train_batch: Batch,
+    options: RepairOptions,
+    out: Path | None,
+    tell: Progress,
+) -> Bench:
+    training, validation = split_by_episode(train_batch, VALIDATION_FRACTION, options.base.seed)
+    return Bench(energy, anatomy, training, validation, out, options.resume, tell)
+
+
+def _repaired(
+    energy: EnergyFunction,
+    train_batch: Batch,
+    heldout: Batch,
+    options: RepairOptions,
+    out: Path | None,
+    facts: Mapping[str, Any] | None,
+    tell: Progress,
+    crew: Crew,
+) -> Repair:
     check_apart(train_batch, heldout)
-    train_batch, heldout = (batch.take(usable(batch)) for batch in (train_batch, heldout))
+    train_batch, heldout = (batch.select(usable(batch)) for batch in (train_batch, heldout))
     tell("diagnosis of the training samples")
     examined = examine(energy, train_batch, options)
     planned = plan_from(examined.patient, options.base, options.forced)
@@ -120,11 +176,8 @@ def fix_and_retrain(
     before = inspect(energy, heldout, tau=options.base.tau, seed=options.base.seed)
     if not planned.applied:
         return _nothing_done(before, planned, facts)
-    training, validation = split_by_episode(train_batch, VALIDATION_FRACTION, options.base.seed)
-
-    workshop = Workshop(
-        energy, examined.anatomy, training, validation, heldout, out, options.resume, options.base.seed, tell
-    )
+    bench = _bench(energy, examined.anatomy, train_batch, options, out, tell)
+    workshop = Workshop(bench, crew, heldout, options.base.seed)
     control_plan = replace(options.base, steps=planned.plan.steps)
     seeds = range(options.base.seed, options.base.seed + options.seeds)
     controls = [workshop.arm("control", replace(control_plan, seed=seed)) for seed in seeds]
@@ -179,14 +232,15 @@ def _ablate(
 
 
 def _nothing_done(before: Diagnosis, planned: Planned, facts: Mapping[str, Any] | None) -> Repair:
-    reasons = tuple(s.reason for s in planned.skipped) or ("Nothing needs fixing.",)
     ill = before.verdict == "critical"
+    found = [finding.code for finding in before.findings]
+    told = f"No fix that can be applied handles what was found ({', '.join(found)})" if found else "Nothing was found"
     return Repair(
         verdict="not-improved" if ill else "healed",
         accepted=not ill,
-        reasons=(*reasons, "Nothing was trained."),
+        reasons=(f"{told}, so nothing was trained.",),
         applied=(),
-        skipped=planned.skipped,
+        skipped=planned.skipped if found else (),
         arms={"before": before},
         comparison=None,
         against_before=None,

@@ -6,6 +6,10 @@ activation's slope is below a tenth of its steepest (sigmoid: |r| > 3.64; 2·sig
 slope* where the slope is exactly zero in the model's own arithmetic: no gradient passes there, whatever the loss.
 A *dead slope* is below two rounding steps of that arithmetic (2.4e-7 of the steepest in float32), which is where the
 upper end of a sigmoid becomes exactly flat; the lower end goes on to fall without ever being exactly zero.
+
+``head.energy_mean`` and ``head.energy_std`` are mean and standard deviation of E over all swap pairs. InfoNCE sees
+differences only, so nothing in it holds the mean. ``head.energy_spread`` is the standard deviation over the temperature
+of training, in nat: how much the logits of the softmax differ.
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ def _measure(evidence: Evidence) -> Answer:
     evidence.require_finite()
     reading, inner = evidence.reading, evidence.swap.inner
     contexts = evidence.swap.positive.shape[0]
-    facts = [Measurement("head.energy_std", float(evidence.swap.energy.double().std()), "energy", contexts)]
+    facts = _scale(evidence)
     if reading.stopped_at:
         reason = f"the energy ends in `{reading.stopped_at}`, whose slope is not known"
         names = ("head.slope_saturated_fraction", "head.zero_slope_fraction", "head.range_use")
@@ -62,6 +66,21 @@ def _measure(evidence: Evidence) -> Answer:
         distributions=_raw_histograms(evidence, raw),
         curves=_curves(evidence, reading.activation, raw),
     )
+
+
+def _scale(evidence: Evidence) -> list[Measurement]:
+    energy = evidence.swap.energy.double()
+    tau, middle = evidence.settings.tau, energy.mean()
+    around = energy - middle  # an offset would drown the spread in the rounding of its square
+    moments = torch.stack((around.mean(dim=2), around.square().mean(dim=2)), dim=-1).reshape(-1, 2).numpy()
+    spread = evidence.swap_samples.of_means(
+        moments, lambda m: np.asarray(np.sqrt(np.maximum(m[..., 1] - m[..., 0] ** 2, 0)) / tau)
+    )
+    return [
+        measured("head.energy_mean", evidence.swap_samples.mean(energy.mean(dim=2).reshape(-1).numpy()), "energy"),
+        Measurement("head.energy_std", float(energy.std()), "energy", len(moments)),
+        measured("head.energy_spread", spread, "nat"),
+    ]
 
 
 def _shares(evidence: Evidence, relative: Tensor, inner: Tensor, activation: Activation) -> list[Measurement]:

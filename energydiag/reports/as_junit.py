@@ -61,7 +61,9 @@ def _render(result: Diagnosis | Repair, _look: Look) -> str:
 
 
 def _suite(result: Diagnosis | Repair) -> str:
-    path = result.checkpoint if isinstance(result, Repair) else result.checkpoint.get("path", "")
+    path = (
+        result.checkpoint if isinstance(result, Repair) else result.checkpoint.get("path", result.batch.get("run", ""))
+    )
     return _legal(f"{result.kind} {path}".rstrip())
 
 

@@ -17,6 +17,7 @@ from energydiag.reports.wording import (
     model_line,
     parameters,
     repair_headline,
+    run_line,
     samples_line,
     shapes_line,
     short,
@@ -43,7 +44,11 @@ def _diagnosis(diagnosis: Diagnosis, look: Look) -> Iterable[str]:
         yield bullets(plain(note) for note in diagnosis.notes)
     shown = chosen(diagnosis, look.details)
     which = "All" if look.details else "Key"
-    facts = f"Model: {plain(model_line(diagnosis.checkpoint))}. Shapes: {plain(shapes_line(diagnosis.batch))}."
+    facts = (
+        f"Log: {plain(run_line(diagnosis.batch))}."
+        if "run" in diagnosis.batch
+        else f"Model: {plain(model_line(diagnosis.checkpoint))}. Shapes: {plain(shapes_line(diagnosis.batch))}."
+    )
     yield folded(
         f"{which} measurements ({len(shown)} of {len(diagnosis.measurements)})", f"{facts}\n\n{_measured(shown)}"
     )
@@ -54,6 +59,8 @@ def _diagnosis(diagnosis: Diagnosis, look: Look) -> Iterable[str]:
 
 def _subject(diagnosis: Diagnosis) -> str:
     """What was measured on what."""
+    if "run" in diagnosis.batch:
+        return f"run {code(diagnosis.batch['run'])}"
     paths = (("checkpoint", diagnosis.checkpoint), ("batch", diagnosis.batch))
     parts = [f"{label} {code(facts['path'])}" for label, facts in paths if "path" in facts]
     return ", ".join([*parts, f"samples: {plain(samples_line(diagnosis.batch))}"])

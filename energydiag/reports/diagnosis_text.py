@@ -19,6 +19,7 @@ from energydiag.reports.wording import (
     chosen,
     interval,
     model_line,
+    run_line,
     samples_line,
     shapes_line,
 )
@@ -46,13 +47,22 @@ def diagnosis_parts(diagnosis: Diagnosis, look: Look) -> Iterable[RenderableType
 
 def _headline(diagnosis: Diagnosis) -> RenderableType:
     lines = Text(HEADLINES[diagnosis.verdict], style=COLOURS[diagnosis.verdict])
+    for label, told in _subject(diagnosis):
+        lines.append(f"\n{label:<11}", style="dim").append(inert(told), style="default")
+    return Panel(lines, border_style=COLOURS[diagnosis.verdict].split()[-1], padding=(0, 1))
+
+
+def _subject(diagnosis: Diagnosis) -> Iterable[tuple[str, str]]:
+    """What was measured, line by line."""
+    if "run" in diagnosis.batch:
+        yield "run", diagnosis.batch["run"]
+        yield "log", run_line(diagnosis.batch)
+        return
     for label, facts in (("checkpoint", diagnosis.checkpoint), ("batch", diagnosis.batch)):
         if "path" in facts:
-            lines.append(f"\n{label:<11}", style="dim").append(inert(facts["path"]), style="default")
-    lines.append("\nmodel      ", style="dim").append(inert(model_line(diagnosis.checkpoint)), style="default")
-    samples = f"{samples_line(diagnosis.batch)}; {shapes_line(diagnosis.batch)}"
-    lines.append("\nsamples    ", style="dim").append(samples, style="default")
-    return Panel(lines, border_style=COLOURS[diagnosis.verdict].split()[-1], padding=(0, 1))
+            yield label, facts["path"]
+    yield "model", model_line(diagnosis.checkpoint)
+    yield "samples", f"{samples_line(diagnosis.batch)}; {shapes_line(diagnosis.batch)}"
 
 
 def _cause(

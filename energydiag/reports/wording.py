@@ -32,11 +32,24 @@ KEY_NUMBERS = (
     "gradient.actions.norm_median",
     "gradient.actions.relative_median",
     "gradient.actions.share_max",
+    "run.loss.first",
+    "run.loss.last",
+    "run.loss.slope_last_half",
+    "run.info_nce.last",
+    "run.info_nce.chance",
+    "run.info_nce.floor",
+    "run.floor_gap",
+    "run.validation.last",
+    "run.gap.last",
+    "run.auroc.last",
+    "run.saturation.last",
+    "run.gradient.norm.last",
+    "run.learning_rate.peak",
 )
 """Measurements that a diagnosis shows where not all are asked for."""
 
 NAMED = ("head.slope_saturated_fraction", "gap.swap", "gradient.parameters.norm", "gradient.actions.norm_median")
-"""Saturation, gap and gradients, which are what a repair of the head is after; all depend on the scale of the energy."""
+"""Saturation, gap and gradients: what a repair of the head is after. All depend on the scale of the energy."""
 
 SCALE_FREE = (
     "auroc.swap",
@@ -113,6 +126,12 @@ def samples_line(facts: Mapping[str, str]) -> str:
 def shapes_line(facts: Mapping[str, str]) -> str:
     """Shapes of a batch."""
     return f"hidden {facts['hidden']}, actions {facts['actions']}"
+
+
+def run_line(facts: Mapping[str, str]) -> str:
+    """What a training log holds, and what is known of its loss."""
+    limits = f"; {facts['limits']}" if facts["limits"] else ""
+    return f"{facts['rows']} rows of {facts['format']}, steps {facts['steps']}: {facts['series']}{limits}"
 
 
 def alternatives(names: tuple[str, ...]) -> str:

@@ -65,6 +65,9 @@ RULE = Rule(
     healthy={"head.zero_slope_fraction": "0", "head.dead_slope_fraction": "0"},
     thresholds={"warning": _WARNING, "critical": _CRITICAL},
     judge=_judge,
-    explains=("ED101", "ED201", "ED202", "ED203", "ED301", "ED303", "ED304"),
+    explains=(
+        *("ED101", "ED201", "ED202", "ED203", "ED206", "ED207", "ED301", "ED303", "ED304"),
+        *("ED401", "ED402", "ED403", "ED404", "ED501", "ED502"),
+    ),
     fixes=("linear-head", "fresh-weights", "reinitialise-last-layer", "lower-learning-rate"),
 )

@@ -44,4 +44,5 @@ RULE = Rule(
     healthy={"data.nonfinite_fraction": "0"},
     thresholds={},
     judge=_judge,
+    explains=("ED104",),
 )

@@ -60,6 +60,6 @@ RULE = Rule(
     healthy={"head.slope_saturated_fraction": "< 10 %"},
     thresholds={"warning": _WARNING, "critical": _CRITICAL},
     judge=_judge,
-    explains=("ED203", "ED301", "ED303"),
+    explains=("ED203", "ED206", "ED301", "ED303", "ED401", "ED402", "ED403", "ED404"),
     fixes=("linear-head", "fresh-weights", "softplus-head", "rescaled-head"),
 )

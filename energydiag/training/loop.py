@@ -2,7 +2,7 @@
 
 A run can be killed at any moment. What a step draws depends on the seed and the step alone, so that the run that goes
 on from the last saved state does what the undisturbed one would have done, to the last bit on a CPU (with the same
-number of threads and the same torch).
+number of threads and the same torch). Several processes may share a run; see `energydiag.training.ranks`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,13 @@ from energydiag.energies.pairwise import pair_table
 from energydiag.errors import UsageError
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.head_reading import ActivationProbe, read_head
+from energydiag.negatives.part import Part
 from energydiag.plan import TrainingPlan
 from energydiag.training.log import LogRow
 from energydiag.training.needs import check_needs
 from energydiag.training.objective import StepLoss, step_loss
 from energydiag.training.randomness import generator, members, seed_of
+from energydiag.training.ranks import Ranks
 from energydiag.training.schedule import Pace, pace
 from energydiag.training.state import (
     STATE_FILE,
@@ -86,11 +88,15 @@ def train(
     resume: bool = False,
     progress: Callable[[LogRow], None] | None = None,
     save_every: int = SAVE_EVERY,
+    ranks: Ranks | None = None,
 ) -> TrainingOutcome:
     """Trains the module in place and leaves it in eval mode.
 
     With validation samples it is left with the weights of the best `validation_score`, those it came with included;
     without, with the last weights whose loss and gradient were finite.
+
+    Several processes that share the run all call this with the same arguments, and all are left with the same weights.
+    The plan's batch is then shared out among them, and rank 0 alone validates and writes.
 
     Args:
         energy: What to train; parameters that need no gradient stay as they are.
@@ -101,17 +107,20 @@ def train(
         resume: Go on from the state in ``folder``; where none was saved yet, begin.
         progress: Called with every new row.
         save_every: Updates between two saved states. It does not change the result.
+        ranks: The processes that share the run; None: those that torch.distributed was initialised with, if it was.
 
     Raises:
         UsageError: The plan does not fit the samples, the folder holds a run and ``resume`` is off, or holds another
-            run than this one, or cannot be written.
+            run than this one, or cannot be written, or the batch cannot be shared out among the processes.
     """
-    check_needs(plan, batch, validation)
-    if folder is None and resume:
-        raise UsageError("There is no folder to resume from.", "name the folder of the run.")
-    if folder is not None and not resume and (folder / STATE_FILE).exists():
-        raise UsageError(f"{folder} holds a training run already.", "resume it, or name another folder.")
-    session = _Session(energy, batch, plan, validation, folder, progress, save_every)
+    ranks = Ranks.current() if ranks is None else ranks
+    with ranks.agreement():
+        check_needs(plan, batch, validation, ranks.size)
+        if folder is None and resume:
+            raise UsageError("There is no folder to resume from.", "name the folder of the run.")
+        if folder is not None and not resume and (folder / STATE_FILE).exists():
+            raise UsageError(f"{folder} holds a training run already.", "resume it, or name another folder.")
+    session = _Session(energy, batch, plan, validation, folder, progress, save_every, ranks)
     devices = [energy.device] if energy.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices=devices), _dropout(energy.module, plan.dropout):
@@ -135,6 +144,7 @@ class _Session:
         folder: Path | None,
         progress: Callable[[LogRow], None] | None,
         save_every: int,
+        ranks: Ranks,
     ) -> None:
         self.energy = energy
         self.module = energy.module
@@ -144,6 +154,7 @@ class _Session:
         self.folder = folder
         self.progress = progress
         self.save_every = save_every
+        self.ranks = ranks
         self.log_tau = new_log_tau(plan, energy.device)
         groups: list[dict[str, Any]] = [{"params": list(self.module.parameters())}]
         if self.log_tau is not None:
@@ -151,7 +162,8 @@ class _Session:
         self.optimiser = torch.optim.AdamW(groups, lr=plan.learning_rate, weight_decay=plan.weight_decay)
         start = copied(self.module.state_dict())
         self.run = RunState(Kept(start, 0, -math.inf, self._tau()))
-        self.identity = {} if folder is None else identity(plan, start, batch, validation)
+        told = folder is not None or ranks.size > 1
+        self.identity = identity(plan, start, batch, validation, ranks.size) if told else {}
         self.started = time.perf_counter()
 
     def _tau(self) -> float:
@@ -161,8 +173,12 @@ class _Session:
         """Loads the saved state, or looks at the weights it starts with."""
         _settle(self.energy, self.batch)
         found = None
-        if resume and self.folder is not None:
-            found = load_state(self.folder, self.identity)
+        with self.ranks.agreement():
+            if resume and self.folder is not None:
+                found = load_state(self.folder, self.identity)
+        step = 0 if found is None else found[0].step
+        self.ranks.check_same({**self.identity, "the step of the saved state": str(step)})
+        if resume and self.folder is not None and self.ranks.is_first:
             sweep(self.folder)
         if found is not None:
             self.run, weights, optimiser = found
@@ -176,31 +192,37 @@ class _Session:
         if self.plan.steps == 0:
             self.run.stopped = "finished"
         if self.validation is not None:
-            score = validation_score(self.energy, self.validation, self.plan.seed)
+            score = self._score(self.validation)
             self.run.kept = replace(self.run.kept, score=score if math.isfinite(score) else -math.inf)
+
+    def _score(self, samples: Batch) -> float:
+        """The validation score, which the first process finds out for all."""
+        own = validation_score(self.energy, samples, self.plan.seed) if self.ranks.is_first else math.nan
+        return self.ranks.number_of_first(own)
 
     def advance(self) -> None:
         """One step; sets ``run.stopped`` where it was the last."""
         plan, run, step = self.plan, self.run, self.run.step
         now = pace(plan, step)
         self.module.train()
-        torch.manual_seed(seed_of(plan.seed, "dropout", step))
+        torch.manual_seed(seed_of(plan.seed, "dropout" if self.ranks.is_first else f"dropout {self.ranks.rank}", step))
         for group in self.optimiser.param_groups:
             group["lr"] = now.learning_rate
-        part = _as_module_wants(
-            self.batch.take(members(len(self.batch), plan.batch_size, plan.seed, step)), self.energy
-        )
+        own, part = self._share(members(len(self.batch), plan.batch_size, plan.seed, step))
         self.optimiser.zero_grad(set_to_none=True)
         with sdpa_kernel(SDPBackend.MATH):  # the other kernels have no second derivative
-            loss = step_loss(self.energy, part, plan, generator(plan.seed, "noise", step), self.log_tau)
+            loss = step_loss(self.energy, own, plan, generator(plan.seed, "noise", step), self.log_tau, part)
             torch.autograd.backward(loss.total)
+        self.ranks.average_gradients([*self.module.parameters(), *([] if self.log_tau is None else [self.log_tau])])
+        self.ranks.copy_from_first(self.module.buffers())
+        loss = self._over_all(loss)
         norm = float(torch.nn.utils.clip_grad_norm_(self.module.parameters(), now.clip_norm or math.inf))
         self._tell_switches(loss, step)
         broken = self._not_finite(loss, norm)
         last = step + 1 == plan.steps
         samples = self.validation if last or (step + 1) % plan.validate_every == 0 else None
         due = step % plan.log_every == 0 or last or samples is not None or bool(broken)
-        row = self._row(step, loss, now, norm, part) if due else None
+        row = self._row(step, loss, now, norm, own, part) if due else None
         if broken:
             run.stopped = "non-finite"
             run.events.append(Event(step, f"stopped: {broken} at step {step}; the last good weights were restored"))
@@ -217,6 +239,24 @@ class _Session:
                 self.progress(row)
         if run.stopped or run.step % self.save_every == 0:
             self._save()
+
+    def _share(self, index: Tensor) -> tuple[Batch, Part]:
+        """This process's samples of a step, and where they stand among all; contexts of others are not touched."""
+        rows = self.ranks.rows(len(index))
+        own = _as_module_wants(self.batch.take(index[rows]), self.energy)
+        if self.ranks.size == 1:
+            return own, Part.everything(own)
+        bare = replace(self.batch, hidden=torch.empty(len(self.batch), 0), pad_mask=None)
+        whole = _as_module_wants(bare.take(index), self.energy)
+        return own, Part(whole, rows.start, len(own), self.ranks.mean)
+
+    def _over_all(self, loss: StepLoss) -> StepLoss:
+        """The same loss with its values over all processes, without gradient."""
+        cosine = math.nan if loss.alignment is None else loss.alignment
+        own = torch.stack([loss.total.detach(), loss.info_nce.detach(), loss.total.new_tensor(cosine)])
+        total, info_nce, alignment = self.ranks.mean(own)
+        seen = None if loss.alignment is None else float(alignment)
+        return replace(loss, total=total, info_nce=info_nce, alignment=seen)
 
     def _update(self, loss: StepLoss) -> None:
         """Takes the step whose gradients are there, and keeps the weights that have just shown to be good."""
@@ -235,8 +275,8 @@ class _Session:
 
     def _not_finite(self, loss: StepLoss, norm: float) -> str:
         """What is not finite, or an empty text."""
-        if not math.isfinite(float(loss.total.detach())):
-            return f"the loss is {float(loss.total.detach())}"
+        if not math.isfinite(float(loss.total)):
+            return f"the loss is {float(loss.total)}"
         if not math.isfinite(norm):
             return f"the gradient's norm is {norm}"
         slope = None if self.log_tau is None else self.log_tau.grad
@@ -252,7 +292,7 @@ class _Session:
     def _validate(self, samples: Batch, loss: StepLoss) -> float:
         """Keeps the weights where they are the best on the validation samples; stops where they long were not."""
         run, plan = self.run, self.plan
-        score = validation_score(self.energy, samples, plan.seed)
+        score = self._score(samples)
         run.waited += 1
         if score > run.kept.score:
             run.kept = Kept(copied(self.module.state_dict()), run.step, score, self._tau_after(loss))
@@ -262,14 +302,15 @@ class _Session:
             run.events.append(Event(run.step, f"stopped: {run.waited} validations without a better score"))
         return score
 
-    def _row(self, step: int, loss: StepLoss, now: Pace, norm: float, part: Batch) -> LogRow:
+    def _row(self, step: int, loss: StepLoss, now: Pace, norm: float, own: Batch, part: Part) -> LogRow:
         swap = loss.swap
-        auroc, top1 = swap_ranks(swap)
-        positive = float(swap.diagonal().mean())
+        positive = float(self.ranks.mean(swap.diagonal(part.first).mean()))
+        shares = torch.tensor([*swap_ranks(swap, part.first), _saturation(self.energy, own)], dtype=torch.float64)
+        auroc, top1, saturated = self.ranks.mean(shares).tolist()
         return LogRow(
             step=step,
-            loss=float(loss.total.detach()),
-            info_nce=float(loss.info_nce.detach()),
+            loss=float(loss.total),
+            info_nce=float(loss.info_nce),
             learning_rate=now.learning_rate,
             tau=loss.temperature.tau,
             energy_positive=positive,
@@ -277,7 +318,7 @@ class _Session:
             gap=loss.temperature.gap,
             auroc=auroc,
             top1=top1,
-            slope_saturated_fraction=_saturation(self.energy, part),
+            slope_saturated_fraction=saturated,
             gradient_norm=norm,
             alignment=math.nan if loss.alignment is None else loss.alignment,
             base_tau=loss.temperature.base,
@@ -291,7 +332,9 @@ class _Session:
             return
         self.run.seconds = time.perf_counter() - self.started
         optimiser = {**self.optimiser.state_dict(), "log_tau": None if self.log_tau is None else self.log_tau.detach()}
-        save_state(self.folder, self.run, self.identity, self.module.state_dict(), optimiser)
+        with self.ranks.agreement():
+            if self.ranks.is_first:
+                save_state(self.folder, self.run, self.identity, self.module.state_dict(), optimiser)
 
     def finish(self) -> TrainingOutcome:
         """Gives the module its best weights."""

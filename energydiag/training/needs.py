@@ -8,10 +8,17 @@ from energydiag.negatives.source import sources
 from energydiag.plan import TrainingPlan
 
 
-def check_needs(plan: TrainingPlan, batch: Batch, validation: Batch | None) -> None:
-    """Raises UsageError where the plan cannot be carried out on these samples."""
+def check_needs(plan: TrainingPlan, batch: Batch, validation: Batch | None, processes: int = 1) -> None:
+    """Raises UsageError where the plan cannot be carried out on these samples by so many processes."""
     if len(batch) < 1 or (validation is not None and len(validation) < 2):
         raise UsageError("Training needs at least one sample, validation two.", "give a dump with more samples.")
+    size = min(plan.batch_size, len(batch))
+    if size % processes:
+        possible = size // processes * processes
+        raise UsageError(
+            f"{size} contexts a step cannot be shared out equally among {processes} processes.",
+            f"use --batch-size {possible}." if possible else "start fewer processes.",
+        )
     known = sources()
     for name in plan.sources:
         if name not in known:
@@ -23,7 +30,7 @@ def check_needs(plan: TrainingPlan, batch: Batch, validation: Batch | None) -> N
                 f"dump it, or leave the fix out that mixes `{name}` in.",
             )
     mixes = bool(plan.sources) or plan.improved_negatives or plan.descent is not None
-    if not mixes and (not plan.swap or min(plan.batch_size, len(batch)) < 2):
+    if not mixes and (not plan.swap or size < 2):
         raise UsageError(
             "The plan has no negatives at all: "
             + ("one sample a step" if plan.swap else "swap negatives are off")

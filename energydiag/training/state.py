@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from energydiag.atomic import write_with
-from energydiag.batch import Batch
+from energydiag.batch import Batch, blocks
 from energydiag.errors import UnreadableFile, UsageError, first_line
+from energydiag.files.write_torch import write_torch
 from energydiag.plan import TrainingPlan
 from energydiag.training.log import LogRow, write_metrics
 
@@ -84,7 +84,8 @@ def digest(tensors: Mapping[str, Tensor | None]) -> str:
         value = tensors[name]
         if isinstance(value, Tensor):
             found.update(f"{name} {value.dtype} {list(value.shape)} ".encode())
-            found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            for part in blocks(value):
+                found.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
@@ -93,7 +94,9 @@ def copied(weights: Mapping[str, Any]) -> Weights:
     return {name: value.detach().clone() for name, value in weights.items() if isinstance(value, Tensor)}
 
 
-def identity(plan: TrainingPlan, start: Weights, batch: Batch, validation: Batch | None) -> dict[str, str]:
+def identity(
+    plan: TrainingPlan, start: Weights, batch: Batch, validation: Batch | None, processes: int = 1
+) -> dict[str, str]:
     """What decides a run's result, each as text: every field of the plan, data and starting weights as hashes."""
 
     def of_batch(samples: Batch) -> str:
@@ -104,6 +107,7 @@ def identity(plan: TrainingPlan, start: Weights, batch: Batch, validation: Batch
         "the training samples": of_batch(batch),
         "the validation samples": "none" if validation is None else of_batch(validation),
         "the starting weights": digest(start),
+        "the number of processes": str(processes),
     }
 
 
@@ -136,7 +140,7 @@ def save_state(
         "stopped": run.stopped,
         "seconds": run.seconds,
     }
-    write_with(folder / STATE_FILE, lambda path: torch.save(content, path))
+    write_torch(folder / STATE_FILE, content)
     write_metrics(folder / METRICS_FILE, run.rows)
 
 
@@ -188,6 +192,6 @@ def load_state(folder: Path, who: Mapping[str, str]) -> tuple[RunState, Weights,
 
 
 def _difference(name: str, theirs: str | None, mine: str) -> str:
-    if not name.startswith("the plan's"):
+    if not name.startswith(("the plan's", "the number")):
         return f"{name} differ"
     return f"{name} is {theirs} there and {mine} here"

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from energydiag.negatives.part import Part, own_pairs
 from energydiag.plan import TrainingPlan
 
 BASE_TAU = 0.5
@@ -33,7 +34,7 @@ class TemperatureChoice:
 
     Attributes:
         base: What it was chosen from.
-        gap: Mean E₋ − mean E₊ over the swap table, signed, in energy units; NaN where it cannot be told.
+        gap: Mean E₋ − mean E₊ over the whole swap table, signed, in energy units; NaN where it cannot be told.
         tau: The temperature.
         branch: Which branch of the rule.
         reason: The same in words.
@@ -51,28 +52,34 @@ class TemperatureChoice:
         return f"{self.branch}{', inverted' if self.gap < 0 else ''}"
 
 
-def swap_gap(swap_BB: Tensor) -> float:
-    """Mean of the entries beside the diagonal minus mean of the diagonal; NaN for one context."""
-    size = len(swap_BB)
-    if size < 2:
+def swap_gap(swap_bB: Tensor, part: Part | None = None) -> float:
+    """Mean of the entries that are no sample's own pair minus mean of the own pairs; NaN for one action alone.
+
+    Args:
+        swap_bB: Energies of own contexts (rows) and all samples' actions (columns).
+        part: Which of the step's samples the rows are; None: all.
+    """
+    if swap_bB.shape[1] < 2:
         return math.nan
-    positive = swap_BB.diagonal().mean()
-    others = swap_BB[~torch.eye(size, dtype=torch.bool, device=swap_BB.device)]
-    return float(others.mean() - positive)
+    first = 0 if part is None else part.first
+    positive = swap_bB.diagonal(first).mean()
+    gap = swap_bB[~own_pairs(swap_bB, first)].mean() - positive
+    return float(gap if part is None else part.average(gap))
 
 
-def adaptive_temperature(swap_BB: Tensor, base: float = BASE_TAU) -> TemperatureChoice:
+def adaptive_temperature(swap_bB: Tensor, base: float = BASE_TAU, part: Part | None = None) -> TemperatureChoice:
     """The design's rule: |gap| < 0.1 halves the base, |gap| > 1.0 doubles it; clamped to [0.1, 2.0].
 
     Args:
-        swap_BB: Energies, the expert's own pairs on the diagonal.
+        swap_bB: Energies of own contexts (rows) and all samples' actions (columns).
         base: Temperature to choose from.
+        part: Which of the step's samples the rows are; None: all.
 
     Returns:
         The choice. With one context alone, or a gap that is not finite, the base is kept as it is.
     """
-    gap = swap_gap(swap_BB.detach())
-    if len(swap_BB) < 2:
+    gap = swap_gap(swap_bB.detach(), part)
+    if swap_bB.shape[1] < 2:
         return TemperatureChoice(base, gap, base, "no negatives", "one context alone has no negatives; τ stays")
     if not math.isfinite(gap):
         return TemperatureChoice(base, gap, base, "not finite", f"the energy gap is {gap}; τ stays")
@@ -108,9 +115,9 @@ def clamp_log_tau(log_tau: Tensor) -> None:
         log_tau.clamp_(low, high)
 
 
-def choose(plan: TrainingPlan, swap_BB: Tensor, log_tau: Tensor | None) -> TemperatureChoice:
-    """The temperature of a step under a plan."""
+def choose(plan: TrainingPlan, swap_bB: Tensor, log_tau: Tensor | None, part: Part | None = None) -> TemperatureChoice:
+    """The temperature of a step under a plan; see `adaptive_temperature`."""
     if plan.temperature == "adaptive":
-        return adaptive_temperature(swap_BB, plan.tau)
+        return adaptive_temperature(swap_bB, plan.tau, part)
     tau = plan.tau if log_tau is None else float(log_tau.detach().exp())
-    return TemperatureChoice(plan.tau, swap_gap(swap_BB.detach()), tau)
+    return TemperatureChoice(plan.tau, swap_gap(swap_bB.detach(), part), tau)

@@ -13,6 +13,7 @@ from energydiag.energies.pairs import Pairs
 from energydiag.energies.pairwise import pair_table
 from energydiag.losses import alignment_cosine
 from energydiag.models.energy_function import EnergyFunction
+from energydiag.negatives.part import own_pairs
 from energydiag.negatives.swap import swap_sets
 from energydiag.training.randomness import generator
 
@@ -21,20 +22,24 @@ MOST_SAMPLES = 512
 """More do not make a choice among checkpoints much surer, and a validation shall cost as much as a few steps."""
 
 
-def swap_ranks(swap_BB: Tensor) -> tuple[float, float]:
+def swap_ranks(swap_BN: Tensor, first: int = 0) -> tuple[float, float]:
     """``(AUROC, top-1)`` of a swap table: a tie counts half, and with k others on the lowest energy 1/(k+1).
 
-    NaN for one context alone, and where an energy is not finite.
+    NaN for one candidate alone, and where an energy is not finite.
+
+    Args:
+        swap_BN: Energies; the positive of row i is column ``first + i``.
+        first: See there.
     """
-    size = len(swap_BB)
-    if size < 2 or not bool(torch.isfinite(swap_BB).all()):
+    rows, columns = swap_BN.shape
+    if columns < 2 or not bool(torch.isfinite(swap_BN).all()):
         return float("nan"), float("nan")
-    positive = swap_BB.diagonal()[:, None]
-    others = swap_BB[~torch.eye(size, dtype=torch.bool, device=swap_BB.device)].reshape(size, size - 1)
+    positive = swap_BN.diagonal(first)[:, None]
+    others = swap_BN[~own_pairs(swap_BN, first)].reshape(rows, columns - 1)
     equal = (others == positive).double()
     wins = (others > positive).double() + 0.5 * equal
-    first = (others >= positive).all(dim=1).double() / (1 + equal.sum(dim=1))
-    return float(wins.mean()), float(first.mean())
+    first_place = (others >= positive).all(dim=1).double() / (1 + equal.sum(dim=1))
+    return float(wins.mean()), float(first_place.mean())
 
 
 def validation_score(energy: EnergyFunction, batch: Batch, seed: int) -> float:

@@ -1,0 +1,136 @@
+"""A training log alone: read, measure, judge."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from energydiag import __version__
+from energydiag.results import Curve, Diagnosis, Verdict
+from energydiag.rules import judge
+from energydiag.runs import Limits, RunLog, Series, Told, limits_of, measure_run, read_run
+from energydiag.runs.energies import gap_of
+
+RUN_RULES = "ED7"
+"""How the codes begin of rules that look at training logs, and at nothing else."""
+
+_DRAWN = 500
+"""Points of a curve; more are averaged with their neighbours, since no figure is wider."""
+
+
+def inspect_run(
+    path: str | Path,
+    *,
+    names: Mapping[str, str] | None = None,
+    batch_size: int | None = None,
+    negatives: int | None = None,
+    head: str | None = None,
+    tau: float | None = None,
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    command: Iterable[str] = (),
+) -> Diagnosis:
+    """Measures the log of a training run and says what the run suffers from.
+
+    Args:
+        path: The log (CSV or JSONL), or the folder that holds ``metrics.csv`` and perhaps ``config.json``.
+        names: Our names to those of the log's columns, where they are not found by themselves.
+        batch_size: Contexts per step; None: as ``config.json`` says. Likewise the following.
+        negatives: Negatives per context, where they are not just the batch's other contexts.
+        head: Kind of the head.
+        tau: Temperature.
+        select: Codes of rules, or beginnings of codes, to ask; empty: all.
+        ignore: Codes not to ask.
+        command: The command line, for the result's provenance.
+
+    Raises:
+        UnreadableFile: The log is missing, of no known format, or holds no numbers.
+        UsageError: It has no loss, or what was told does not fit.
+    """
+    log = read_run(path, names)
+    limits = limits_of(log, Told(batch_size, negatives, head, tau))
+    answer = measure_run(log, limits)
+    findings, unasked = judge(answer.measurements, select, ignore)
+    severities = {finding.severity for finding in findings}
+    verdict: Verdict = "critical" if "critical" in severities else "warning" if severities else "healthy"
+    return Diagnosis(
+        verdict=verdict,
+        checkpoint={},
+        batch=_describe(log, limits),
+        measurements=answer.measurements,
+        findings=findings,
+        skipped=answer.skipped + tuple(s for s in unasked if s.name.startswith(RUN_RULES)),
+        curves=tuple(_curves(log, limits)),
+        notes=tuple(_notes(log, limits)),
+        provenance={
+            "negatives": limits.negatives,
+            "head": limits.head,
+            "tau": limits.tau,
+            "versions": {"python": platform.python_version(), "numpy": np.__version__},
+            "command": list(command),
+        },
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        energydiag_version=__version__,
+    )
+
+
+def _describe(log: RunLog, limits: Limits) -> dict[str, str]:
+    first = min(float(series.step[0]) for series in log.series.values())
+    last = max(float(series.step[-1]) for series in log.series.values())
+    return {
+        "run": log.path,
+        "format": log.format,
+        "sha256": log.sha256,
+        "rows": str(log.rows),
+        "steps": f"{first:.10g} to {last:.10g}",
+        "series": ", ".join(log.series),
+        "limits": ", ".join(limits.facts),
+    }
+
+
+def _notes(log: RunLog, limits: Limits) -> Iterable[str]:
+    yield from log.notes
+    if "info_nce" not in log.series:
+        yield "InfoNCE was not logged apart; the loss is taken for it."
+    yield from limits.unknown
+    first = next((series for name in ("info_nce", "loss") if (series := log.finite(name)) is not None), None)
+    if limits.chance is None or first is None:
+        return
+    start = float(first.value[0])
+    if not 0.75 * limits.chance < start < 1.5 * limits.chance:
+        yield (
+            f"InfoNCE begins at {start:.3g}; an untrained model would have about {limits.chance:.3g} with the "
+            "negatives that the settings tell. If it was untrained, they were others (--negatives)."
+        )
+
+
+def _curves(log: RunLog, limits: Limits) -> Iterable[Curve]:
+    """Lines for the figures; the constants are drawn from the first to the last step."""
+    lines: dict[str, Series | None] = {name: log.finite(name) for name in ("info_nce", "loss", "validation_loss")}
+    lines |= {"gap": gap_of(log), "auroc": log.finite("auroc")}
+    if log.series.keys() >= {"info_nce", "loss"}:
+        one, other = log.series["info_nce"], log.series["loss"]
+        if np.array_equal(one.value, other.value, equal_nan=True):
+            del lines["loss"]  # the same line twice
+    ends = [0.0, 0.0]
+    for name, series in lines.items():
+        if series is not None and len(series):
+            ends = [min(ends[0], float(series.step[0])), max(ends[1], float(series.step[-1]))]
+            yield _curve(f"run.{name}", series)
+    for name, value in (("chance", limits.chance), ("floor", limits.floor)):
+        if value is not None:
+            yield Curve(f"run.{name}", tuple(ends), (value, value))
+
+
+def _curve(name: str, series: Series) -> Curve:
+    parts = min(len(series), _DRAWN)
+    with np.errstate(over="ignore"):
+        step, value = (
+            np.array([part.mean() for part in np.array_split(column, parts)]) for column in (series.step, series.value)
+        )
+    kept = np.isfinite(step) & np.isfinite(value)
+    return Curve(name, tuple(step[kept].tolist()), tuple(value[kept].tolist()))

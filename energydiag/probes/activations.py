@@ -1,0 +1,506 @@
+"""What happens inside the model: units that are flat, off or always the same, and how many directions are left.
+
+Every activation is caught while it is called, as a module or as a function, on at most 128 samples, each with its
+expert's action and with another sample's. The one that produces the energy is left out; so is what torch computes in
+one piece, as the gates of an LSTM. A unit is a place in the last dimension (behind a convolution: a channel). Where
+the context has hidden tokens, visible ones of the same sample stand in their places.
+
+* ``hidden.saturated_fraction``: tanh, sigmoid, hardtanh, hardsigmoid, softsign: share of the inputs at which a unit's
+  slope is below a tenth of the steepest (tanh: |u| > 1.82; sigmoid: |u| > 3.64), averaged over these units.
+* ``hidden.dead_units``: relu, gelu, silu, elu, softplus and their like: share of the units that are off at every
+  input, their slope below two rounding steps of float32 (2.4e-7). A relu is off below 0, a silu below about −18.
+* ``hidden.constant_units``: share of all units whose value is the same for every sample, in each position by itself, to
+  within a millionth of their largest.
+* ``….worst`` is the largest share in one layer, ``….layer.NAME`` that of the activation in this module, where it was
+  called.
+* ``hidden.effective_rank``: of what enters the last linear layer, ``hidden.width`` wide: the exponential of the entropy
+  of the singular values as shares of their sum (Roy and Vetterli 2007, eq. 2 to 4), of the samples' inputs without the
+  mean of their position. 1 where a single direction is left, 0 where nothing changes with the sample.
+* ``separation.table_rank``: the same of the swap table E(h_i, a_j) without the means of its rows and of its columns,
+  averaged over the swap sets. 1 where the energy is f(h) + g(a) + u(h)·v(a): contexts can then order actions in one way
+  or its reverse only. ``separation.action_rank``: the same of the actions of these sets, which a quadratic energy
+  cannot exceed by much: with one direction in the data, one is enough.
+
+Singular values below rounding do not count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from energydiag.batch import Batch
+from energydiag.energies.memory import run_in_pieces
+from energydiag.energies.pairs import Pairs
+from energydiag.errors import EnergydiagError, first_line
+from energydiag.models.energy_function import EnergyFunction
+from energydiag.models.head_reading import HeadReading, activation_name
+from energydiag.probes.evidence import Evidence
+from energydiag.probes.probe import Answer, Probe, measured
+from energydiag.results import Measurement, Skipped
+from energydiag.statistics import FloatArray, Resampler
+
+MOST_SAMPLES = 128
+MOST_POSITIONS = 64
+"""Of one activation: steps, tokens or pixels, spread evenly over all."""
+
+MOST_ROWS = 1024
+"""Whose rank is measured: its cost grows with the cube (a guess)."""
+
+SATURATED_BELOW = 0.1
+"""Share of the steepest slope, as for the energy's own activation."""
+
+_OTHER_CALLS = "the model calls other layers for other samples"
+
+OFF_BELOW = 2 * torch.finfo(torch.float32).eps
+SAME_WITHIN = 1e-6
+
+_STEEPEST = {"tanh": 1.0, "sigmoid": 0.25, "hardtanh": 1.0, "hardsigmoid": 1 / 6, "softsign": 1.0}
+"""Of the activations that are flat at both ends."""
+
+_ONE_SIDED = frozenset(
+    (
+        *("relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish"),
+        *("softplus", "logsigmoid", "threshold"),
+    )
+)
+_CONVOLUTIONS = frozenset(
+    f"conv{transposed}{dimensions}d" for transposed in ("", "_transpose") for dimensions in (1, 2, 3)
+)
+
+
+def _measure(evidence: Evidence) -> Answer:
+    evidence.require_finite()
+    ranks = _table_ranks(evidence)
+    try:
+        inside = _inside(evidence)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # what a stranger's module raises may be anything; the table is measured all the same
+        reason = error.message if isinstance(error, EnergydiagError) else first_line(error)
+        inside = Answer(skipped=(Skipped("hidden", reason),))
+    return Answer((*inside.measurements, *ranks.measurements), skipped=(*inside.skipped, *ranks.skipped))
+
+
+def effective_rank(singular: Tensor, rounding: float = 0.0) -> float:
+    """Exponential of the entropy of the singular values as shares of their sum; 0 where none exceeds the rounding."""
+    kept = singular[singular > rounding].double()
+    if not len(kept):
+        return 0.0
+    share = kept / kept.sum()
+    return math.exp(float(-(share * share.log()).sum()))
+
+
+def _table_ranks(evidence: Evidence) -> Answer:
+    tables, index = evidence.swap.energy.double(), evidence.swap.index
+    eps = torch.finfo(evidence.energy.dtype).eps
+    tables_found = [_table_rank(table, eps) for table in tables]
+    actions = evidence.batch.actions.flatten(1).double()
+    of_actions = [effective_rank(torch.linalg.svdvals(part - part.mean(dim=0))) for part in actions[index]]
+    found = [Measurement("separation.action_rank", float(np.mean(of_actions)), "1", index.numel())]
+    with_any = [rank for rank in tables_found if rank > 0]
+    if not with_any:
+        alone = Skipped("separation.table_rank", "no interaction of context and action exceeds rounding")
+        return Answer(tuple(found), skipped=(alone,))
+    table = Measurement("separation.table_rank", float(np.mean(with_any)), "1", index[0].numel() * len(with_any))
+    return Answer((*found, table))
+
+
+def _table_rank(energy_CC: Tensor, eps: float) -> float:
+    """Effective rank of a table without its rows' and columns' means; values that rounding alone would give left out.
+
+    Independent errors of standard deviation s give a C × C table a largest singular value of 2·s·√C.
+    """
+    centred = energy_CC - energy_CC.mean(dim=0) - energy_CC.mean(dim=1, keepdim=True) + energy_CC.mean()
+    rounding = 2 * math.sqrt(len(energy_CC)) * eps * float(energy_CC.abs().max())
+    return effective_rank(torch.linalg.svdvals(centred), rounding)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call in a forward pass that is of interest: an activation, or ``linear``, whose input is meant then.
+
+    Attributes:
+        name: One name for all spellings of the function.
+        place: Path of the innermost module that runs.
+        shape: Of the input.
+        channels: Which dimension holds the units.
+        steepest: The steepest slope of an activation that is flat at both ends, else None.
+    """
+
+    name: str
+    place: str
+    shape: tuple[int, ...]
+    channels: int
+    steepest: float | None
+
+
+Seen = Callable[[_Call, Tensor, Callable[[Tensor], Tensor]], None]
+"""Told the call, its input, and the function of this input that is about to be called."""
+
+
+class _Watching(TorchFunctionMode):
+    """Tells of every call of interest before it is made (it may be in place)."""
+
+    def __init__(self, path: Sequence[str], seen: Seen) -> None:
+        super().__init__()
+        self._path, self._seen = path, seen
+        self._convolved: torch.Size | None = None
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = dict(kwargs or {})
+        name = activation_name(getattr(func, "__name__", "")).lstrip("_")
+        value = args[0] if args else given.get("input")
+        if (name in _STEEPEST or name in _ONE_SIDED or name == "linear") and isinstance(value, Tensor):
+            further = {key: what for key, what in given.items() if key not in ("input", "out")}
+            # a relu6 is a hardtanh to torch, but off below 0, as relus are
+            one_sided = name == "hardtanh" and _lower_bound(args, further) == 0
+            steepest = None if one_sided else _STEEPEST.get(name)
+            channels = 1 if value.shape == self._convolved else value.dim() - 1
+            call = _Call(name, self._path[-1] if self._path else "", tuple(value.shape), channels, steepest)
+            self._seen(call, value, lambda u: func(u, *args[1:], **further))
+        answer = func(*args, **given)
+        if isinstance(answer, Tensor) and (name in _CONVOLUTIONS or name == "linear"):
+            self._convolved = answer.shape if name in _CONVOLUTIONS else None
+        return answer
+
+
+def _lower_bound(args: Sequence[Any], kwargs: Mapping[str, Any]) -> float:
+    """Of a hardtanh call."""
+    return float(args[1] if len(args) > 1 else kwargs.get("min_val", -1.0))
+
+
+@contextmanager
+def _watching(energy: EnergyFunction, seen: Seen) -> Iterator[None]:
+    path: list[str] = []
+
+    def enter(name: str) -> Callable[..., None]:
+        return lambda *_: path.append(name)
+
+    def leave(*_: object) -> None:
+        path.pop()
+
+    modules = list(energy.module.named_modules())
+    hooks = [part.register_forward_pre_hook(enter(name)) for name, part in modules]
+    hooks += [part.register_forward_hook(leave) for _, part in modules]
+    try:
+        with torch.no_grad(), _Watching(path, seen):
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where a call's input has its samples and its units.
+
+    Attributes:
+        call: With the shape that it has for two samples.
+        samples: The dimension that grows with the number of samples.
+        label: What the layer is called in measurements.
+    """
+
+    call: _Call
+    samples: int
+    label: str
+
+    @property
+    def width(self) -> int:
+        """Number of units."""
+        return self.call.shape[self.call.channels]
+
+    def arrange(self, value: Tensor, count: int, most_positions: int) -> Tensor:
+        """``[count, P, W]``: samples, at most so many positions spread over all, units.
+
+        Raises:
+            ValueError: The shape is not the one that was seen with two samples.
+        """
+        expected = list(self.call.shape)
+        expected[self.samples] = expected[self.samples] // 2 * count
+        if list(value.shape) != expected:
+            raise ValueError(f"`{self.label}` has another shape for other samples")
+        units_last = value.movedim(self.call.channels, -1).movedim(self.samples, 0)
+        whole = units_last.reshape(count, -1, self.width)
+        positions = whole.shape[1]
+        if positions <= most_positions:
+            return whole
+        return whole[:, torch.linspace(0, positions - 1, most_positions).round().long()]
+
+
+def _layouts(evidence: Evidence) -> list[_Layout | None]:
+    """Of every call in a forward pass, by running two and three samples; None where it does not follow them.
+
+    A function of a parameter alone is not of the samples: its shape stays.
+    """
+    calls: dict[int, list[_Call]] = {2: [], 3: []}
+    for count, seen in calls.items():
+        index = torch.arange(count) % len(evidence.batch)
+
+        def note(call: _Call, _value: Tensor, _again: Callable[[Tensor], Tensor], to: list[_Call] = seen) -> None:
+            to.append(call)
+
+        _run(evidence, index, index, note)
+    if [(c.name, c.place) for c in calls[2]] != [(c.name, c.place) for c in calls[3]]:
+        raise ValueError(_OTHER_CALLS)
+    own = _own(calls[2], evidence.reading)
+    labels: Counter[str] = Counter()
+    found: list[_Layout | None] = []
+    for number, (call, other) in enumerate(zip(calls[2], calls[3], strict=True)):
+        samples = _growing(call, other)
+        if number == own or samples is None:
+            found.append(None)
+            continue
+        name = call.place or "model"
+        labels[name] += call.name != "linear"
+        found.append(_Layout(call, samples, f"{name}#{labels[name]}" if labels[name] > 1 else name))
+    return found
+
+
+def _growing(two: _Call, three: _Call) -> int | None:
+    """The dimension that holds the samples, or None where that is not sure."""
+    if len(two.shape) != len(three.shape) or len(two.shape) < 2:
+        return None
+    other = [d for d, (a, b) in enumerate(zip(two.shape, three.shape, strict=True)) if a != b]
+    if len(other) != 1 or other[0] == two.channels or two.shape[other[0]] * 3 != three.shape[other[0]] * 2:
+        return None
+    return other[0]
+
+
+def _own(calls: Sequence[_Call], reading: HeadReading) -> int | None:
+    """Which call produces the energy."""
+    if reading.stopped_at:
+        same = [i for i, call in enumerate(calls) if call.name == reading.stopped_at]
+        return same[-1] if same else None
+    if reading.activation is None:
+        return None
+    same = [i for i, call in enumerate(calls) if call.name == reading.activation.name]
+    return same[reading.call] if 0 <= reading.call < len(same) else None
+
+
+def _run(evidence: Evidence, contexts: Tensor, actions: Tensor, seen: Seen) -> None:
+    """One forward pass of these samples' contexts with those samples' actions."""
+    part = evidence.batch.take(contexts)
+    taken = evidence.batch.actions[actions]
+    energy = evidence.energy
+    pairs = Pairs(visible_everywhere(part), taken, part.pad_mask, shared=True).to(energy.device, energy.dtype)
+    with _watching(energy, seen):
+        energy(pairs.hidden, pairs.actions, pairs.pad_mask)
+
+
+def visible_everywhere(part: Batch) -> Tensor:
+    """The contexts ``[n, S, D]`` with visible tokens, again and again, in the places of hidden ones."""
+    if part.pad_mask is None or part.hidden.dim() == 2:
+        return part.hidden
+    first = torch.argsort(part.pad_mask.int(), dim=1, stable=True)  # visible ones before hidden ones
+    place = torch.arange(first.shape[1]) % (~part.pad_mask).sum(dim=1, keepdim=True)
+    source = torch.where(part.pad_mask, first.gather(1, place), torch.arange(first.shape[1]))
+    return part.hidden.gather(1, source[:, :, None].expand_as(part.hidden))
+
+
+@dataclass
+class _Layer:
+    """What is known so far of one activation.
+
+    Attributes:
+        saturated: Share of saturated units per sample and pass, for activations that are flat at both ends.
+        off: Whether a unit was off at every input yet, ``[W]``, for the one-sided ones.
+        low: Lowest value of every position and unit, ``[P, W]``.
+        high: Highest.
+    """
+
+    saturated: list[Tensor] = field(default_factory=list)
+    off: Tensor | None = None
+    low: Tensor | None = None
+    high: Tensor | None = None
+
+    def add(self, steepest: float | None, value: Tensor, slope: Tensor) -> None:
+        """Takes in values and slopes, ``[n, P, W]``."""
+        low, high = value.amin(dim=0), value.amax(dim=0)
+        self.low = low if self.low is None else torch.minimum(self.low, low)
+        self.high = high if self.high is None else torch.maximum(self.high, high)
+        if steepest is not None:
+            flat = slope.abs() < SATURATED_BELOW * steepest
+            self.saturated.append(flat.float().mean(dim=(1, 2)).cpu())
+        else:
+            off = (slope.abs() < OFF_BELOW).all(dim=1).all(dim=0)
+            self.off = off if self.off is None else self.off & off
+
+    @property
+    def constant(self) -> Tensor:
+        """Whether a unit's value does not change with the sample, ``[W]``."""
+        assert self.low is not None
+        assert self.high is not None
+        largest = torch.maximum(self.low.abs(), self.high.abs()).amax(dim=0)
+        return (self.high - self.low).amax(dim=0) <= SAME_WITHIN * largest
+
+
+class _Collector:
+    """Sorts the calls of a forward pass to the layers that they belong to.
+
+    Args:
+        layouts: Of every call, in order.
+        most_rows: Positions of one sample that are kept of what enters the last linear layer.
+    """
+
+    def __init__(self, layouts: Sequence[_Layout | None], most_rows: int) -> None:
+        self._layouts, self._most_rows = layouts, most_rows
+        self._number = self._count = 0
+        known = {i: layout for i, layout in enumerate(layouts) if layout}
+        self._layers = {i: (layout, _Layer()) for i, layout in known.items() if layout.call.name != "linear"}
+        self._last = max((i for i, layout in known.items() if layout.call.name == "linear"), default=None)
+        self._inputs: list[Tensor] = []
+
+    def run(self, evidence: Evidence, contexts: Tensor, actions: Tensor) -> None:
+        """One forward pass.
+
+        Raises:
+            ValueError: The calls are not those that were seen with two samples.
+        """
+        self._number, self._count = 0, len(contexts)
+        _run(evidence, contexts, actions, self._seen)
+        if self._number != len(self._layouts):
+            raise ValueError(_OTHER_CALLS)
+
+    def _seen(self, call: _Call, value: Tensor, again: Callable[[Tensor], Tensor]) -> None:
+        number, self._number = self._number, self._number + 1
+        if number >= len(self._layouts):
+            raise ValueError(_OTHER_CALLS)
+        layout = self._layouts[number]
+        if layout is None:
+            return
+        if (layout.call.name, layout.call.place) != (call.name, call.place):
+            raise ValueError(_OTHER_CALLS)
+        if number in self._layers:
+            arranged = layout.arrange(value, self._count, MOST_POSITIONS)
+            self._layers[number][1].add(call.steepest, *value_and_slope(again, arranged))
+        elif number == self._last:
+            self._inputs.append(layout.arrange(value, self._count, self._most_rows).double().cpu())
+
+    @property
+    def layers(self) -> list[tuple[_Layout, _Layer]]:
+        """The activations, in the order of the calls."""
+        return list(self._layers.values())
+
+    @property
+    def last_inputs(self) -> Tensor | None:
+        """What entered the last linear layer, ``[2·n, P, W]``, or None where there is none."""
+        return torch.cat(self._inputs) if self._inputs else None
+
+
+def value_and_slope(function: Callable[[Tensor], Tensor], at: Tensor) -> tuple[Tensor, Tensor]:
+    """An elementwise function and its derivative, as automatic differentiation computes it, in float32 at least."""
+    with torch.inference_mode(False), torch.enable_grad():
+        precise = at.to(torch.promote_types(at.dtype, torch.float32)).detach().clone().requires_grad_()
+        value = function(precise.clone())  # it may work in place
+        (slope,) = torch.autograd.grad(value.sum(), precise)
+    return value.detach(), slope
+
+
+def _inside(evidence: Evidence) -> Answer:
+    index = evidence.batch.spread(MOST_SAMPLES)
+    others = index.roll(len(index) // 2)  # in most dumps samples of an episode lie together
+    collector = _Collector(_layouts(evidence), max(1, MOST_ROWS // (2 * len(index))))
+
+    def both(part: slice) -> None:
+        for actions in (index, others):
+            collector.run(evidence, index[part], actions[part])
+
+    for _ in run_in_pieces(both, len(index), evidence.settings.memory_budget):
+        pass
+    answers = (
+        _saturated(evidence, index, collector.layers),
+        _dead(len(index), collector.layers),
+        _constant(len(index), collector.layers),
+        _rank(len(index), collector.last_inputs),
+    )
+    return Answer(
+        tuple(m for answer in answers for m in answer.measurements),
+        skipped=tuple(s for answer in answers for s in answer.skipped),
+    )
+
+
+Layers = Sequence[tuple[_Layout, _Layer]]
+
+
+def _saturated(evidence: Evidence, index: Tensor, watched: Layers) -> Answer:
+    name = "hidden.saturated_fraction"
+    layers = [(layout, layer) for layout, layer in watched if layer.saturated]
+    if not layers:
+        return Answer(skipped=(Skipped(name, "no tanh, sigmoid or the like was seen inside the model"),))
+    columns = np.stack([_per_sample(layer.saturated) for _, layer in layers], axis=1)
+    widths = np.array([layout.width for layout, _ in layers], dtype=np.float64)
+    resampler = Resampler(evidence.batch.groups[index].numpy(), evidence.settings.seed)
+    whole = resampler.mean(columns @ (widths / widths.sum()))
+    worst = resampler.mean(columns[:, columns.mean(axis=0).argmax()])
+    single = [
+        Measurement(f"{name}.layer.{layout.label}", float(columns[:, i].mean()), "1", len(index))
+        for i, (layout, _) in enumerate(layers)
+    ]
+    return Answer((measured(name, whole, "1"), measured(f"{name}.worst", worst, "1"), *single))
+
+
+def _per_sample(pieces: Sequence[Tensor]) -> FloatArray:
+    """Mean over the two passes, ``[n]``: the pieces hold some samples with the experts' actions, then with others'."""
+    mean = [(own + other) / 2 for own, other in zip(pieces[::2], pieces[1::2], strict=True)]
+    together: FloatArray = torch.cat(mean).double().numpy()
+    return together
+
+
+def _dead(count: int, watched: Layers) -> Answer:
+    name = "hidden.dead_units"
+    layers = [(layout.label, layer.off) for layout, layer in watched if layer.off is not None]
+    if not layers:
+        return Answer(skipped=(Skipped(name, "no relu, silu, gelu or the like was seen inside the model"),))
+    single = [Measurement(f"{name}.layer.{label}", float(off.float().mean()), "1", count) for label, off in layers]
+    return Answer((*_shares(name, [off for _, off in layers], count), *single))
+
+
+def _constant(count: int, watched: Layers) -> Answer:
+    name = "hidden.constant_units"
+    if not watched:
+        return Answer(skipped=(Skipped(name, "no activation was seen inside the model"),))
+    return Answer(_shares(name, [layer.constant for _, layer in watched], count))
+
+
+def _shares(name: str, marked: Sequence[Tensor], count: int) -> tuple[Measurement, ...]:
+    """Share of the units that are marked, over all layers and in the worst."""
+    worst = max(float(layer.float().mean()) for layer in marked)
+    return (
+        Measurement(name, float(torch.cat(list(marked)).float().mean()), "1", count),
+        Measurement(f"{name}.worst", worst, "1", count),
+    )
+
+
+def _rank(count: int, inputs: Tensor | None) -> Answer:
+    if inputs is None:
+        return Answer(skipped=(Skipped("hidden.effective_rank", "no linear layer was seen at work"),))
+    return Answer(
+        (
+            Measurement("hidden.effective_rank", feature_rank(inputs), "1", count),
+            Measurement("hidden.width", inputs.shape[-1], "count", count),
+        )
+    )
+
+
+def feature_rank(features: Tensor) -> float:
+    """Effective rank of ``[n, P, W]`` without each position's mean over the samples."""
+    rows = (features - features.mean(dim=0)).flatten(0, 1)
+    small = rows @ rows.T if rows.shape[0] < rows.shape[1] else rows.T @ rows
+    singular = torch.linalg.eigvalsh(small).clamp(min=0).sqrt()
+    rounding = torch.finfo(torch.float32).eps * float(features.norm())
+    return effective_rank(singular, rounding)
+
+
+PROBE = Probe("activations", _measure)

@@ -1,0 +1,57 @@
+"""Dead units: relu units that are off for every sample.
+
+## What it checks
+The share of a layer's relu-like units (relu, silu, gelu, elu, …) that are off at every input of the batch, expert's and
+other samples' actions alike, in the layer where it is largest.
+
+## Why it is bad
+A unit that is always off adds a constant, gets no gradient and cannot come back. A layer that is mostly dead passes on
+what the few others let through; one that is wholly dead cuts the energy off from its inputs.
+
+## Example
+A relu MLP trained with a learning rate of 1: 82 % of a layer's units are off for all samples, top-1 of 64 is .34. With
+a learning rate of 1e-3 it is .78, and less than 2 % are off.
+
+## What to do
+Train from fresh weights (`fresh-weights`), with a lower learning rate or a warm-up, so that no early step throws the
+units away. Units that are never wholly flat (silu, leaky relu) die less easily.
+
+## Known limits
+On a batch of few or similar samples a healthy unit can be off throughout; below 32 samples the rule is silent. Pruned
+models have dead units by design.
+"""
+
+from collections.abc import Mapping
+
+from energydiag.results import Measurement
+from energydiag.rules.rule import Judgement, Rule, Threshold
+from energydiag.rules.wording import percent
+
+_WARNING = Threshold(0.75, "guess: with inputs that hardly vary, half of a fresh layer is off by chance alone")
+_CRITICAL = Threshold(0.95, "guess: what is left of the layer is a bottleneck")
+_SAMPLES = Threshold(32, "guess: a unit that is on for one sample in ten is off for all of 32 in 3 % of the cases")
+
+
+def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
+    worst, whole = given["hidden.dead_units.worst"], given["hidden.dead_units"]
+    if worst.n < _SAMPLES.value or worst.value <= _WARNING.value:
+        return None
+    return Judgement(
+        "critical" if worst.value > _CRITICAL.value else "warning",
+        f"In one layer {percent(worst.value)} of the units are off for every sample "
+        f"({percent(whole.value)} over all such layers).",
+        "Their inputs were pushed far below zero, where no gradient brings them back.",
+    )
+
+
+RULE = Rule(
+    code="ED106",
+    name="dead-units",
+    needs=("hidden.dead_units.worst", "hidden.dead_units"),
+    evidence=("hidden.dead_units.worst", "hidden.dead_units"),
+    healthy={"hidden.dead_units.worst": "< 75 %, good 0"},
+    thresholds={"warning": _WARNING, "critical": _CRITICAL, "samples": _SAMPLES},
+    judge=_judge,
+    explains=("ED201", "ED301", "ED303", "ED306"),
+    fixes=("fresh-weights",),
+)

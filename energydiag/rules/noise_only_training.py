@@ -1,0 +1,56 @@
+"""Noise-only training: the energy tells noise, but not whose action it is.
+
+## What it checks
+AUROC against the expert's action with noise of .15 is high, while that against other samples' actions is near chance.
+
+## Why it is bad
+Noise shows in the action alone: it is rough where an expert is smooth. An energy that was asked for nothing else learns
+what any expert's action looks like, and takes the right action of another situation for right here.
+
+## Example
+An energy of the action's roughness alone: noise makes every action rougher, so AUROC against it is near 1. The same
+energy ranks an action alike in every context, so its AUROC over swap pairs is .5 exactly.
+
+## What to do
+Mix negatives from other contexts with the near ones (`mixed-negatives`).
+
+## Known limits
+An energy that cannot hear the context looks the same whatever it was trained with; that has a finding of its own, which
+stands before this one.
+"""
+
+from collections.abc import Mapping
+
+from energydiag.results import Measurement
+from energydiag.rules.ends import high, low
+from energydiag.rules.rule import Judgement, Rule, Threshold
+from energydiag.rules.wording import with_interval
+
+_NOISE = Threshold(0.8, "the design's healthy range for AUROC; not calibrated yet")
+_SWAP = Threshold(0.6, "guess: closer to chance than to the healthy range")
+
+
+def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
+    noise, swap = given["auroc.noise_0.15"], given["auroc.swap"]
+    inverted = high(swap) < 0.5  # another rule's finding
+    if low(noise) <= _NOISE.value or high(swap) >= _SWAP.value or inverted:
+        return None
+    return Judgement(
+        "critical",
+        f"AUROC against noise is {with_interval(noise)}, against other samples' actions {with_interval(swap)}.",
+        "Training compared the expert's action with noisy copies of itself and not with other contexts' actions.",
+    )
+
+
+RULE = Rule(
+    code="ED207",
+    name="noise-only-training",
+    needs=("auroc.noise_0.15", "auroc.swap"),
+    optional=("top1.swap", "top1.swap.chance"),
+    evidence=("auroc.noise_0.15", "auroc.swap", "top1.swap", "top1.swap.chance"),
+    healthy={"auroc.noise_0.15": "> 0.8", "auroc.swap": "> 0.8"},
+    thresholds={"noise": _NOISE, "swap": _SWAP},
+    judge=_judge,
+    explains=("ED201",),
+    fixes=("mixed-negatives",),
+)

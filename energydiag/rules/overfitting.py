@@ -1,0 +1,56 @@
+"""Overfitting: the loss on held-out samples rises while the training loss does not.
+
+## What it checks
+How far the validation loss rose along a robust line from where it was lowest to the end (the lower end of its
+interval), that it ends above the training loss, and that the training loss does not rise.
+
+## Why it is bad
+From the lowest validation on, training learns the samples by heart. The last checkpoint is worse than an earlier one.
+
+## Example
+Arithmetic: validation falls to 1.8 at step 400 and is 2.1 at step 1000: +17 %. Training ends at .4.
+
+## What to do
+Take the checkpoint of the lowest validation, stop there, collect more data, or train a smaller head or with dropout.
+
+## Known limits
+Needs a validation loss in the log, eight validations after the lowest one, and one that is measured like the training
+loss: with as many negatives at the same temperature.
+"""
+
+from collections.abc import Mapping
+
+from energydiag.results import Measurement
+from energydiag.rules.ends import high, low
+from energydiag.rules.rule import Judgement, Rule, Threshold
+from energydiag.rules.wording import number, with_interval
+
+_RISE = Threshold(0.05, "guess: a twentieth above the lowest validation loss")
+
+
+def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
+    rise, gap, trained = given["run.validation_rise"], given["run.validation_gap"], given["run.loss.rise"]
+    if low(rise) <= _RISE.value:
+        return None
+    if low(gap) <= 0 or low(trained) > 0:
+        return None
+    chance = given.get("run.validation.chance_gap")
+    worse = chance is not None and high(chance) < 0
+    return Judgement(
+        "critical" if worse else "warning",
+        f"The validation loss rose from its lowest by {with_interval(rise)} of it, and ends {number(gap.value)} above "
+        "the training loss" + (", worse than chance." if worse else "."),
+        "The head has more freedom than the samples can hold, and learns them by heart.",
+    )
+
+
+RULE = Rule(
+    code="ED708",
+    name="overfitting",
+    needs=("run.validation_rise", "run.validation_gap", "run.loss.rise"),
+    optional=("run.validation.chance_gap", "run.validation.last"),
+    evidence=("run.validation_rise", "run.validation_gap", "run.validation.last", "run.validation.chance_gap"),
+    healthy={"run.validation_rise": "0", "run.validation_gap": "about 0"},
+    thresholds={"rise": _RISE},
+    judge=_judge,
+)

@@ -1,0 +1,55 @@
+"""Train-eval shift: in training mode the model is another function than in use.
+
+## What it checks
+The mean change of E from `eval()` to `train()` mode on the same inputs, in units of the standard deviation of E over
+swap pairs. Only extreme values are reported.
+
+## Why it is bad
+Training shaped the function with dropout and the statistics of each batch; the one without is what is used. Where the
+two differ by more than the energies themselves, the loss of training says little about it, and every action gets
+another slope at every step.
+
+## Example
+The sample `healthy`: with dropout .2, as it is rebuilt, training mode moves E by .48 of its spread, with .5 by .93,
+with .9 by 1.94. The last one is reported.
+
+## What to do
+Train without dropout (`no-dropout`), above all over the action tokens; put LayerNorm in the place of batch
+normalisation.
+
+## Known limits
+A state dict does not hold dropout rates: those of the rebuilt model count, and the run may have had others. The
+expert's actions alone are looked at.
+"""
+
+from collections.abc import Mapping
+
+from energydiag.results import Measurement
+from energydiag.rules.ends import low
+from energydiag.rules.rule import Judgement, Rule, Threshold
+from energydiag.rules.wording import number
+
+_SHIFT = Threshold(1.5, "guess: half as much again as the energies of right and wrong actions differ")
+
+
+def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
+    shift = given["conditioning.train_eval_shift"]
+    if low(shift) <= _SHIFT.value:
+        return None
+    return Judgement(
+        "warning",
+        f"Training mode changes E by {number(shift.value)} of its spread.",
+        "Dropout or batch statistics move the energy farther than a wrong action does.",
+    )
+
+
+RULE = Rule(
+    code="ED506",
+    name="train-eval-shift",
+    needs=("conditioning.train_eval_shift",),
+    evidence=("conditioning.train_eval_shift",),
+    healthy={"conditioning.train_eval_shift": "< 1.5"},
+    thresholds={"shift": _SHIFT},
+    judge=_judge,
+    fixes=("no-dropout",),
+)

@@ -1,0 +1,94 @@
+"""CSV: a header and rows, with commas, semicolons or tabs; empty cells are quantities not logged at that step."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator
+
+from energydiag.runs.table import Format, Table, decoded, plural, table_of
+
+_DELIMITERS = ",;\t"
+
+
+def _recognises(start: bytes) -> bool:
+    try:
+        text = decoded(start[: start.rfind(b"\n") + 1] or start).lstrip()
+    except ValueError:
+        return False
+    return bool(text) and text[0] not in "{[<" and "\0" not in text
+
+
+def _parse(content: bytes) -> Table:
+    text = decoded(content)
+    notes: list[str] = []
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
+    try:
+        header = next((row for row in reader if any(cell.strip() for cell in row)), [])
+        names = _names(header, notes)
+        return table_of(_rows(reader, names, notes), lambda: notes)
+    except csv.Error as error:
+        raise ValueError(f"is no CSV: {error} in line {reader.line_num}") from error
+
+
+def _delimiter(text: str) -> str:
+    """The one that parts the header into as many cells as the first row, and into the most."""
+
+    def fit(delimiter: str) -> tuple[bool, int]:
+        found: list[int] = []
+        try:
+            for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
+                if row and (found or any(cell.strip() for cell in row)):
+                    found.append(len(row))
+                if len(found) == 2:
+                    break
+        except csv.Error:
+            return False, 0
+        return len(set(found)) == 1 and len(found) == 2, found[0] if found else 0
+
+    return max(_DELIMITERS, key=fit)
+
+
+def _names(header: list[str], notes: list[str]) -> list[str]:
+    """Names of the columns; empty for those that are left out."""
+    names = [cell.strip() for cell in header]
+    if not any(names):
+        raise ValueError("is empty")
+    if all(_is_number(name) for name in names if name):
+        raise ValueError("has numbers in its first row, where the names of the columns should stand")
+    twice = [name for name, count in Counter(names).items() if count > 1 and name]
+    if twice:
+        notes.append(f"Columns that stand twice, of which the first was taken: {', '.join(twice)}.")
+    seen: set[str] = set()
+    kept = []
+    for name in names:
+        kept.append("" if name in seen else name)
+        seen.add(name)
+    if "" in names:
+        notes.append(f"{plural(names.count(''), 'column')} without a name left out.")
+    return kept
+
+
+def _rows(reader: Iterator[list[str]], names: list[str], notes: list[str]) -> Iterator[dict[str, str]]:
+    wrong = 0
+    for row in reader:
+        if not any(cell.strip() for cell in row):
+            continue
+        if len(row) != len(names):
+            wrong += 1
+            continue
+        yield {name: cell for name, cell in zip(names, row, strict=True) if name}
+    if wrong:
+        notes.append(f"{plural(wrong, 'row')} left out, with more or fewer cells than the header.")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+FORMAT = Format("csv", _recognises, _parse)

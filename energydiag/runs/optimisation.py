@@ -1,0 +1,80 @@
+"""What the optimiser did.
+
+* ``run.gradient.norm.last``, ``run.gradient.norm.median``, ``run.gradient.norm.max``: before clipping. "Last" is the
+  median over the log's end, since a mean would follow single batches.
+* ``run.gradient.growth``: that median over the median of all earlier points.
+* ``run.clipping_share``: share of the log's points whose gradient was longer than the limit (logged beside it, or set
+  in the run's settings), or that a logged flag says were clipped; ``run.clipping_factor``: median of norm over limit.
+* ``run.update_ratio.median``: of ‖Δw‖ / ‖w‖ per step, as logged. About 1e-3 is usual (Karpathy, CS231n, "ratio of
+  weights:updates").
+* ``run.weight_norm.change``: largest |‖w‖ / ‖w₀‖ − 1| over the run; 0 where nothing moved.
+* ``run.learning_rate.peak``, and ``run.learning_rate.warmup``: the first rate over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from energydiag.results import Measurement, Skipped
+from energydiag.runs.family import Family, Run, measured
+from energydiag.runs.log import FloatArray, Series
+from energydiag.runs.trends import share, tail
+
+
+def _measure(run: Run) -> Iterable[Measurement | Skipped]:
+    norm = run.log.finite("gradient_norm")
+    if norm is not None:
+        yield from _gradients(norm)
+    yield from _clipping(run, norm)
+    ratio = run.log.finite("update_ratio")
+    if ratio is not None:
+        yield Measurement("run.update_ratio.median", float(np.median(ratio.value)), "1", len(ratio))
+    weight = run.log.finite("weight_norm")
+    if weight is not None and len(weight) > 1 and weight.value[0]:
+        moved = float(np.abs(weight.value / weight.value[0] - 1).max())
+        yield Measurement("run.weight_norm.change", moved, "1", len(weight))
+    rate = run.log.finite("learning_rate")
+    if rate is not None:
+        peak = float(rate.value.max())
+        yield Measurement("run.learning_rate.peak", peak, "1", len(rate))
+        if peak > 0:
+            yield Measurement("run.learning_rate.warmup", float(rate.value[0]) / peak, "1", len(rate))
+
+
+def _gradients(norm: Series) -> Iterable[Measurement]:
+    n, end = len(norm), tail(norm)
+    last = float(np.median(end.value))
+    yield Measurement("run.gradient.norm.last", last, "1", len(end))
+    yield Measurement("run.gradient.norm.median", float(np.median(norm.value)), "1", n)
+    yield Measurement("run.gradient.norm.max", float(norm.value.max()), "1", n)
+    before = norm.value[: n - len(end)]
+    if len(before) and float(np.median(before)) > 0:
+        yield Measurement("run.gradient.growth", last / float(np.median(before)), "1", n)
+
+
+def _clipping(run: Run, norm: Series | None) -> Iterable[Measurement | Skipped]:
+    ratio = _over_limit(run, norm)
+    if ratio is not None and len(ratio):
+        yield Measurement("run.clipping_factor", float(np.median(ratio)), "1", len(ratio))
+    flags = run.log.finite("clipped")
+    if flags is not None:
+        yield measured("run.clipping_share", share(flags.value > 0), "1")
+    elif ratio is not None and len(ratio):
+        yield measured("run.clipping_share", share(ratio > 1), "1")
+
+
+def _over_limit(run: Run, norm: Series | None) -> FloatArray | None:
+    """Norm over limit, or None where no limit is known; an infinite one clips nothing."""
+    if norm is None:
+        return None
+    logged = run.log.series.get("clip_norm")
+    if logged is not None:
+        _, value, limit = norm.beside(logged)
+        known = limit > 0  # neither NaN nor a code for "none"
+        return value[known] / limit[known] if np.isfinite(limit[known]).any() else None
+    return None if run.limits.clip_norm is None else norm.value / run.limits.clip_norm
+
+
+FAMILY = Family("optimisation", _measure)
