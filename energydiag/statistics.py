@@ -18,6 +18,10 @@ FloatArray = NDArray[np.float64]
 RESAMPLES = 1000
 """Enough for a percentile interval (Efron and Tibshirani 1993, §13.3)."""
 
+FEWEST_GROUPS = 4
+"""Groups that an interval takes at least. Three have 10 different resamples, and the interval is all but their range;
+four have 35, of which the outer 2.5 % is about one on each side."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -25,7 +29,7 @@ class Estimate:
 
     Attributes:
         value: Of the samples as they are.
-        ci95: 95 % interval, or None where one group alone gives no spread.
+        ci95: 95 % interval, or None where there are fewer than `FEWEST_GROUPS` groups.
         n: Number of samples.
         draws: Its values over the resamples.
     """
@@ -95,7 +99,7 @@ class Resampler:
 
 def _estimate(value: float, values: FloatArray, groups: int, n: int, kept: NDArray[np.bool_]) -> Estimate:
     finite = np.isfinite(values)
-    if groups < 2 or not finite.any():
+    if groups < FEWEST_GROUPS or not finite.any():
         return Estimate(value, None, n)
     low, high = np.percentile(values[finite], [2.5, 97.5])
     draws = values if finite.all() and kept.all() else None  # pairs with another side's only if none is missing

@@ -48,7 +48,7 @@ def reasons(probe: object, given: Evidence) -> dict[str, str]:
 def found(model: nn.Module) -> dict[str, Finding]:
     given = evidence(model)
     measurements = [m for probe in (activations, weights, separation) for m in probe.PROBE.measure(given).measurements]
-    return {finding.code: finding for finding in judge(measurements, select=tuple(INSIDE))[0]}
+    return {finding.code: finding for finding in judge(measurements, select=tuple(INSIDE)).findings}
 
 
 def flat(hidden: Tensor, actions: Tensor, mask: Tensor | None) -> Tensor:

@@ -123,7 +123,7 @@ def test_a_repair_killed_twenty_times_ends_as_if_it_had_been_left_alone(tmp_path
 def run(*arguments: str, before: str = "") -> subprocess.CompletedProcess[str]:
     start = f"import sys; sys.argv = ['energydiag', *{list(arguments)!r}]"
     code = f"{start}\n{before}\nfrom energydiag.cli import main\nmain()"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
 
 
 def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path, patient: list[str]) -> None:

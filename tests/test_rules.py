@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import runpy
 from pathlib import Path
@@ -26,7 +27,7 @@ def measurements(values: Values) -> list[Measurement]:
 
 
 def found(values: Values, **choice: tuple[str, ...]) -> dict[str, Finding]:
-    return {finding.code: finding for finding in judge(measurements(values), **choice)[0]}
+    return {finding.code: finding for finding in judge(measurements(values), **choice).findings}
 
 
 @pytest.mark.parametrize("code", rules())
@@ -98,7 +99,7 @@ DEAD: Values = {
 
 
 def test_the_root_cause_comes_first_and_every_chain_ends_at_one() -> None:
-    findings, _ = judge(measurements(DEAD))
+    findings = judge(measurements(DEAD)).findings
     codes = [finding.code for finding in findings]
     assert codes[0] == "ED102"
     assert {"ED101", "ED201", "ED203", "ED301", "ED303", "ED602"} <= set(codes)
@@ -127,11 +128,29 @@ def test_a_chain_of_explanations_is_told_by_its_root() -> None:
 
 
 def test_a_rule_whose_measurement_is_missing_is_skipped_by_its_name() -> None:
-    findings, skipped = judge(measurements({"auroc.swap": 0.9}))
+    findings, skipped, _ = judge(measurements({"auroc.swap": 0.9}))
     assert not findings
     reasons = {s.name: s.reason for s in skipped}
     assert set(reasons) == set(rules()) - {"ED201"}
     assert reasons["ED202"] == "gap_std.swap was not measured"
+
+
+def test_an_interval_that_reaches_what_is_healthy_is_inconclusive() -> None:
+    judged = judge(measurements({"head.slope_saturated_fraction": (0.05, 0.3)}))
+    assert not judged.findings
+    (told,) = judged.inconclusive
+    assert told.name == "ED101"
+    assert "the interval reaches what is healthy" in told.reason
+    assert not judge(measurements({"head.slope_saturated_fraction": (0.01, 0.1)})).inconclusive
+
+
+def test_an_average_without_an_interval_is_inconclusive_and_a_plain_number_is_not() -> None:
+    (share,) = measurements({"head.slope_saturated_fraction": 0.6})
+    assert judge([share]).findings
+    judged = judge([dataclasses.replace(share, unsure=True)])
+    assert not judged.findings
+    assert [(s.name, "too few episodes" in s.reason) for s in judged.inconclusive] == [("ED101", True)]
+    assert judged.verdict == "healthy"
 
 
 def test_select_and_ignore() -> None:
@@ -139,7 +158,7 @@ def test_select_and_ignore() -> None:
     assert set(found(DEAD, select=("ED1", "ED602"), ignore=("ED102",))) == {"ED101", "ED602"}
     assert set(found(DEAD, ignore=("ED",))) == set()
     assert found(DEAD, ignore=("ED102", "ED201"))["ED303"].explained_by == "ED101"
-    reasons = {s.name: s.reason for s in judge(measurements({}), select=("ED201",))[1]}
+    reasons = {s.name: s.reason for s in judge(measurements({}), select=("ED201",)).skipped}
     assert reasons["ED201"] == "auroc.swap was not measured"
     assert reasons["ED101"] == "left out by --select or --ignore"
 

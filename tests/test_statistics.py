@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from energydiag.statistics import Resampler
+from energydiag import statistics
+from energydiag.statistics import FEWEST_GROUPS, Resampler
 
-GROUPS = np.array([0, 0, 0, 7, 7, 3, 3, 3, 3, 5])
+GROUPS = np.array([3, 3, 3, 7, 7, 1, 1, 1, 1, 9, 4, 4])
 RESAMPLES = 200
 
 Values = NDArray[np.float64]
@@ -99,12 +100,19 @@ def test_one_group_that_is_left_gives_no_interval() -> None:
     assert two.quantile(values, 0.5).ci95 is None
 
 
-def test_resamples_in_which_nothing_is_left_do_not_count() -> None:
+def test_resamples_in_which_nothing_is_left_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """One of sixteen draws the two empty groups alone; it must not stand for the lowest value, which is no median."""
+    monkeypatch.setattr(statistics, "FEWEST_GROUPS", 2)
     values = np.array([0.0, 10, 11, 0, 12, 13, np.nan, np.nan])
     found = Resampler(np.array([0, 0, 0, 1, 1, 1, 2, 3]), 0, 400).quantile(values, 0.5)
     assert found.ci95 is not None
     assert found.ci95[0] >= 10
+
+
+@pytest.mark.parametrize(("groups", "drawn"), [(FEWEST_GROUPS - 1, False), (FEWEST_GROUPS, True)])
+def test_an_interval_takes_some_groups(groups: int, drawn: bool) -> None:
+    found = Resampler(np.arange(12) % groups, 0).mean(np.arange(12.0))
+    assert (found.ci95 is not None) == drawn
 
 
 def test_nothing_to_average_is_told_as_no_samples() -> None:

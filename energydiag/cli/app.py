@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from energydiag import __version__
-from energydiag.cli import demo, fix_and_retrain, inspect_checkpoint, inspect_run, report, rules
+from energydiag.cli import demo, fix_and_retrain, inspect_batch, inspect_checkpoint, inspect_run, report, rules
 from energydiag.cli.config import read_defaults
 from energydiag.errors import EnergydiagError, UsageError
 from energydiag.inert import inert
@@ -25,6 +25,7 @@ app = typer.Typer(
 inspect_app = typer.Typer(help="Measure, diagnose, explain.", no_args_is_help=True)
 app.add_typer(inspect_app, name="inspect")
 
+inspect_app.command("batch")(inspect_batch.inspect_batch)
 inspect_app.command("checkpoint")(inspect_checkpoint.inspect_checkpoint)
 inspect_app.command("run")(inspect_run.inspect_run)
 app.command("fix-and-retrain")(fix_and_retrain.fix_and_retrain)

@@ -34,6 +34,7 @@ def inspect_checkpoint(
     plots: o.Plots = None,
     details: o.Details = False,
     fail_on: o.FailOnOption = o.FailOn.critical,
+    inconclusive_fails: o.InconclusiveFails = False,
     quiet: o.Quiet = False,
 ) -> None:
     """Measure, diagnose and explain one checkpoint on one batch dump."""
@@ -59,7 +60,7 @@ def inspect_checkpoint(
     write(diagnosis, to, details=details, next_command=next_command)
     if picture is not None and not quiet:
         typer.echo(f"figures: {picture}", err=True)
-    raise typer.Exit(exit_code(diagnosis, fail_on.value))
+    raise typer.Exit(exit_code(diagnosis, fail_on.value, inconclusive_fails))
 
 
 def next_step(diagnosis: Diagnosis, arguments: str) -> str | None:

@@ -45,6 +45,7 @@ def inspect_run(
     plots: o.Plots = None,
     details: o.Details = False,
     fail_on: o.FailOnOption = o.FailOn.critical,
+    inconclusive_fails: o.InconclusiveFails = False,
     quiet: o.Quiet = False,
 ) -> None:
     """Diagnose a training log alone: plateau, NaN, oscillation, drift, gap."""
@@ -68,7 +69,7 @@ def inspect_run(
     write(diagnosis, to, details=details, next_command=_next_step(diagnosis))
     if picture is not None and not quiet:
         typer.echo(f"figures: {picture}", err=True)
-    raise typer.Exit(exit_code(diagnosis, fail_on.value))
+    raise typer.Exit(exit_code(diagnosis, fail_on.value, inconclusive_fails))
 
 
 def _next_step(diagnosis: Diagnosis) -> str:

@@ -59,4 +59,7 @@ class FailOn(str, Enum):
     critical = "critical"
 
 
+InconclusiveFails = Annotated[
+    bool, typer.Option("--inconclusive-fails", help="Exit with 3 where samples are too few for a rule.")
+]
 FailOnOption = Annotated[FailOn, typer.Option("--fail-on", help="Exit with 1 at findings of this severity or worse.")]

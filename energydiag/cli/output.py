@@ -123,9 +123,9 @@ class _Occasionally:
             typer.echo(f"[{now - self._start:.0f} s] {inert(step)}", err=True)
 
 
-def exit_code(diagnosis: Diagnosis, fail_on: str) -> int:
-    """0, or 1 where the verdict is at or above ``fail_on``."""
+def exit_code(diagnosis: Diagnosis, fail_on: str, inconclusive_fails: bool) -> int:
+    """1 where the verdict is at or above ``fail_on``, 3 where that is asked for and a rule got no answer, else 0."""
     order = ("healthy", "warning", "critical")
-    if fail_on == "never":
-        return 0
-    return int(order.index(diagnosis.verdict) >= order.index(fail_on))
+    if fail_on != "never" and order.index(diagnosis.verdict) >= order.index(fail_on):
+        return 1
+    return 3 if inconclusive_fails and diagnosis.inconclusive else 0

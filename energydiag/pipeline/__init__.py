@@ -1,6 +1,7 @@
 """Where the stages meet; the command line and ``import energydiag`` both come through here."""
 
 from energydiag.pipeline.inspecting import inspect, inspect_checkpoint
+from energydiag.pipeline.inspecting_batch import inspect_batch
 from energydiag.pipeline.inspecting_run import inspect_run
 from energydiag.pipeline.loading import ModelOptions, load_checkpoint
 from energydiag.pipeline.repair_files import repair_checkpoint
@@ -12,6 +13,7 @@ __all__ = [
     "assist",
     "fix_and_retrain",
     "inspect",
+    "inspect_batch",
     "inspect_checkpoint",
     "inspect_run",
     "load_checkpoint",

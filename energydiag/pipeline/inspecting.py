@@ -21,7 +21,7 @@ from energydiag.models.energy_function import EnergyFunction
 from energydiag.pipeline.inspecting_run import RUN_RULES
 from energydiag.pipeline.loading import ModelOptions, read_checkpoint
 from energydiag.probes import Evidence, MeasuringSettings, run_probes
-from energydiag.results import Diagnosis, Skipped, Verdict
+from energydiag.results import Diagnosis, Skipped
 from energydiag.rules import judge
 
 Progress = Callable[[str], None]
@@ -87,18 +87,17 @@ def inspect(
     settings = MeasuringSettings(tau=tau, swap_size=swap_size, seed=seed)
     evidence = Evidence(energy, usable, whole, settings)
     answer = run_probes(evidence, progress or (lambda _step: None))
-    findings, unasked = judge(answer.measurements, select, ignore)
+    judged = judge(answer.measurements, select, ignore)
     if evidence.batching:
         notes.append(f"The model cannot be batched over candidates and ran row by row: {evidence.batching}.")
-    severities = {finding.severity for finding in findings}
-    verdict: Verdict = "critical" if "critical" in severities else "warning" if severities else "healthy"
     return Diagnosis(
-        verdict=verdict,
+        verdict=judged.verdict,
         checkpoint=_describe_model(evidence),
-        batch=_describe_batch(batch, usable),
+        batch=describe_batch(batch, usable),
         measurements=answer.measurements,
-        findings=findings,
-        skipped=answer.skipped + tuple(s for s in unasked if not s.name.startswith(RUN_RULES)),
+        findings=judged.findings,
+        inconclusive=judged.inconclusive,
+        skipped=answer.skipped + tuple(s for s in judged.skipped if not s.name.startswith(RUN_RULES)),
         distributions=answer.distributions,
         curves=answer.curves,
         notes=tuple(notes),
@@ -184,7 +183,8 @@ def _describe_model(evidence: Evidence) -> dict[str, str]:
     }
 
 
-def _describe_batch(batch: Batch, usable: Batch) -> dict[str, str]:
+def describe_batch(batch: Batch, usable: Batch) -> dict[str, str]:
+    """What a batch holds, and how much of it can be used, as text."""
     return {
         "samples": str(len(batch)),
         "samples_used": str(len(usable)),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from energydiag import __version__
-from energydiag.results import Curve, Diagnosis, Verdict
+from energydiag.results import Curve, Diagnosis
 from energydiag.rules import judge
 from energydiag.runs import Limits, RunLog, Series, Told, limits_of, measure_run, read_run
 from energydiag.runs.energies import gap_of
@@ -54,16 +54,15 @@ def inspect_run(
     log = read_run(path, names)
     limits = limits_of(log, Told(batch_size, negatives, head, tau))
     answer = measure_run(log, limits)
-    findings, unasked = judge(answer.measurements, select, ignore)
-    severities = {finding.severity for finding in findings}
-    verdict: Verdict = "critical" if "critical" in severities else "warning" if severities else "healthy"
+    judged = judge(answer.measurements, select, ignore)
     return Diagnosis(
-        verdict=verdict,
+        verdict=judged.verdict,
         checkpoint={},
         batch=_describe(log, limits),
         measurements=answer.measurements,
-        findings=findings,
-        skipped=answer.skipped + tuple(s for s in unasked if s.name.startswith(RUN_RULES)),
+        findings=judged.findings,
+        inconclusive=judged.inconclusive,
+        skipped=answer.skipped + tuple(s for s in judged.skipped if s.name.startswith(RUN_RULES)),
         curves=tuple(_curves(log, limits)),
         notes=tuple(_notes(log, limits)),
         provenance={

@@ -36,7 +36,7 @@ from energydiag.batch import Batch, blocks
 from energydiag.losses import false_negatives
 from energydiag.probes.duplicates import context_keys, numbered, repeats, row_keys
 from energydiag.probes.evidence import Evidence
-from energydiag.probes.probe import Answer, Probe, measured
+from energydiag.probes.probe import Answer, Probe, measured, with_source
 from energydiag.results import Measurement, Skipped
 from energydiag.statistics import FloatArray, Resampler
 
@@ -240,6 +240,11 @@ def overlap_errors(actions_NHA: Tensor, episode_N: Tensor, step_N: Tensor) -> Fl
 
 def _none(names: Iterable[str], reason: str) -> Answer:
     return Answer(skipped=tuple(Skipped(name, reason) for name in names))
+
+
+def measure_data(batch: Batch, seed: int) -> Answer:
+    """`data_answer` as a diagnosis wants it: with its source, and values that are not finite as skipped."""
+    return with_source(data_answer(batch, seed), "data")
 
 
 def _measure(evidence: Evidence) -> Answer:

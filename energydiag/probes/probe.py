@@ -40,7 +40,8 @@ class Probe:
 
 def measured(name: str, estimate: Estimate, unit: str) -> Measurement:
     """A measurement from an estimate."""
-    return Measurement(name, estimate.value, unit, estimate.n, estimate.ci95, draws=estimate.draws)
+    few = estimate.ci95 is None
+    return Measurement(name, estimate.value, unit, estimate.n, estimate.ci95, unsure=few, draws=estimate.draws)
 
 
 def run_probes(evidence: Evidence, progress: Callable[[str], None]) -> Answer:
@@ -54,7 +55,7 @@ def run_probes(evidence: Evidence, progress: Callable[[str], None]) -> Answer:
     for probe in discover("energydiag.probes", "PROBE", Probe).values():
         progress(probe.name)
         try:
-            answers.append(_with_source(probe.measure(evidence), probe.name))
+            answers.append(with_source(probe.measure(evidence), probe.name))
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # a stranger's model may raise anything, and the other probes can still tell
@@ -63,7 +64,7 @@ def run_probes(evidence: Evidence, progress: Callable[[str], None]) -> Answer:
     return _joined(answers)
 
 
-def _with_source(answer: Answer, probe: str) -> Answer:
+def with_source(answer: Answer, probe: str) -> Answer:
     """Names the probe in every measurement; a value that is not finite is told as skipped, JSON has no such number."""
     finite = tuple(replace(m, source=probe) for m in answer.measurements if math.isfinite(m.value))
     broken = tuple(

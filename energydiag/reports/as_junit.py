@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from energydiag.inert import inert
 from energydiag.reports.report import Look, Report
-from energydiag.reports.wording import HEADLINES, alternatives, amount, interval, repair_headline, short
+from energydiag.reports.wording import alternatives, amount, headline, interval, repair_headline, short
 from energydiag.results import Comparison, Diagnosis, Finding, Measurement, MetricChange, Repair
 
 
@@ -87,7 +87,7 @@ def _legal(text: str) -> str:
 
 def _diagnosis_cases(diagnosis: Diagnosis) -> Iterable[_Case]:
     if not diagnosis.findings:
-        yield _Case("diagnosis", HEADLINES[diagnosis.verdict])
+        yield _Case("diagnosis", headline(diagnosis))
     by_name = {m.name: m for m in diagnosis.measurements}
     for finding in diagnosis.findings:
         name = f"{finding.code} {finding.name}"
@@ -96,7 +96,7 @@ def _diagnosis_cases(diagnosis: Diagnosis) -> Iterable[_Case]:
             yield _Case("diagnosis", name, "failure", finding.code, finding.summary, lines)
         else:
             yield _Case("diagnosis", name, lines=(f"{finding.severity}: {finding.summary}", *lines))
-    for skipped in diagnosis.skipped:
+    for skipped in (*diagnosis.inconclusive, *diagnosis.skipped):
         yield _Case("diagnosis", skipped.name, "skipped", message=skipped.reason)
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from energydiag.reports.markdown import bullets, code, commands, fitted, folded, plain, table
 from energydiag.reports.report import Look, Report
 from energydiag.reports.wording import (
-    HEADLINES,
     NAMED,
     SCALE_FREE,
     amount,
     arm_rows,
     chosen,
+    headline,
     interval,
     model_line,
     parameters,
@@ -33,7 +33,7 @@ def _render(result: Diagnosis | Repair, look: Look) -> str:
 
 
 def _diagnosis(diagnosis: Diagnosis, look: Look) -> Iterable[str]:
-    yield f"## {HEADLINES[diagnosis.verdict]}"
+    yield f"## {headline(diagnosis)}"
     yield _subject(diagnosis)
     by_name = {m.name: m for m in diagnosis.measurements}
     roots = [f for f in diagnosis.findings if f.explained_by is None]
@@ -42,16 +42,13 @@ def _diagnosis(diagnosis: Diagnosis, look: Look) -> Iterable[str]:
     if diagnosis.notes:
         yield "**Good to know**"
         yield bullets(plain(note) for note in diagnosis.notes)
+    if diagnosis.inconclusive:
+        yield "**Too few samples to tell**"
+        yield bullets(f"{code(s.name)}: {plain(s.reason)}" for s in diagnosis.inconclusive)
     shown = chosen(diagnosis, look.details)
     which = "All" if look.details else "Key"
-    facts = (
-        f"Log: {plain(run_line(diagnosis.batch))}."
-        if "run" in diagnosis.batch
-        else f"Model: {plain(model_line(diagnosis.checkpoint))}. Shapes: {plain(shapes_line(diagnosis.batch))}."
-    )
-    yield folded(
-        f"{which} measurements ({len(shown)} of {len(diagnosis.measurements)})", f"{facts}\n\n{_measured(shown)}"
-    )
+    title = f"{which} measurements ({len(shown)} of {len(diagnosis.measurements)})"
+    yield folded(title, f"{_facts(diagnosis)}\n\n{_measured(shown)}")
     if diagnosis.skipped:
         yield _skipped("Not measured or not judged", diagnosis.skipped)
     yield from _next(look)
@@ -64,6 +61,14 @@ def _subject(diagnosis: Diagnosis) -> str:
     paths = (("checkpoint", diagnosis.checkpoint), ("batch", diagnosis.batch))
     parts = [f"{label} {code(facts['path'])}" for label, facts in paths if "path" in facts]
     return ", ".join([*parts, f"samples: {plain(samples_line(diagnosis.batch))}"])
+
+
+def _facts(diagnosis: Diagnosis) -> str:
+    """What is known of the inputs."""
+    if "run" in diagnosis.batch:
+        return f"Log: {plain(run_line(diagnosis.batch))}."
+    model = f"Model: {plain(model_line(diagnosis.checkpoint))}. " if diagnosis.checkpoint else ""
+    return f"{model}Shapes: {plain(shapes_line(diagnosis.batch))}."
 
 
 def _cause(

@@ -13,10 +13,10 @@ from rich.text import Text
 from energydiag.inert import inert
 from energydiag.reports.report import Look
 from energydiag.reports.wording import (
-    HEADLINES,
     alternatives,
     amount,
     chosen,
+    headline,
     interval,
     model_line,
     run_line,
@@ -46,7 +46,7 @@ def diagnosis_parts(diagnosis: Diagnosis, look: Look) -> Iterable[RenderableType
 
 
 def _headline(diagnosis: Diagnosis) -> RenderableType:
-    lines = Text(HEADLINES[diagnosis.verdict], style=COLOURS[diagnosis.verdict])
+    lines = Text(headline(diagnosis), style=COLOURS[diagnosis.verdict])
     for label, told in _subject(diagnosis):
         lines.append(f"\n{label:<11}", style="dim").append(inert(told), style="default")
     return Panel(lines, border_style=COLOURS[diagnosis.verdict].split()[-1], padding=(0, 1))
@@ -61,7 +61,8 @@ def _subject(diagnosis: Diagnosis) -> Iterable[tuple[str, str]]:
     for label, facts in (("checkpoint", diagnosis.checkpoint), ("batch", diagnosis.batch)):
         if "path" in facts:
             yield label, facts["path"]
-    yield "model", model_line(diagnosis.checkpoint)
+    if diagnosis.checkpoint:
+        yield "model", model_line(diagnosis.checkpoint)
     yield "samples", f"{samples_line(diagnosis.batch)}; {shapes_line(diagnosis.batch)}"
 
 
@@ -120,9 +121,13 @@ def _small_print(diagnosis: Diagnosis) -> Iterable[RenderableType]:
         yield Text("Good to know", style="bold")
         for note in diagnosis.notes:
             yield Padding(Text(inert(note)), (0, 0, 0, 2))
+    if diagnosis.inconclusive:
+        yield Text("Too few samples to tell", style="bold")
+        for open_ in diagnosis.inconclusive:
+            yield Padding(Text(inert(f"{open_.name}: {open_.reason}")), (0, 0, 0, 2))
     if diagnosis.skipped:
         yield Text("Not measured or not judged", style="bold")
         for skipped in diagnosis.skipped:
             yield Padding(Text(inert(f"{skipped.name}: {skipped.reason}"), style="dim"), (0, 0, 0, 2))
-    if diagnosis.notes or diagnosis.skipped:
+    if diagnosis.notes or diagnosis.skipped or diagnosis.inconclusive:
         yield Text("")

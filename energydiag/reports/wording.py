@@ -7,14 +7,25 @@ from collections.abc import Iterable, Mapping
 from energydiag.inert import inert
 from energydiag.results import Diagnosis, Measurement, MetricChange, Repair
 
-HEADLINES = {
-    "critical": "CRITICAL: this energy head cannot be relied on",
-    "warning": "WARNING: something needs a look",
-    "healthy": "HEALTHY: no fault found",
-}
-"""First line of a diagnosis, by verdict."""
+
+def headline(diagnosis: Diagnosis) -> str:
+    """First line of a diagnosis."""
+    if diagnosis.verdict == "critical":
+        subject = "run" if "run" in diagnosis.batch else "energy head" if diagnosis.checkpoint else "batch"
+        return f"CRITICAL: this {subject} cannot be relied on"
+    if diagnosis.verdict == "warning":
+        return "WARNING: something needs a look"
+    return "HEALTHY: no fault found"
+
 
 KEY_NUMBERS = (
+    "data.policy_error",
+    "data.false_negative_rate",
+    "data.duplicate_rate",
+    "data.padding_fraction",
+    "data.dimension_scale_ratio",
+    "data.context_scale_ratio",
+    "data.chunk_misalignment",
     "head.slope_saturated_fraction",
     "head.zero_slope_fraction",
     "head.range_use",
@@ -96,7 +107,10 @@ def interval(number: Measurement | MetricChange) -> str:
 def chosen(diagnosis: Diagnosis, details: bool) -> list[Measurement]:
     """Every measurement, or the key ones."""
     named = {m.name: m for m in diagnosis.measurements}
-    return list(named.values()) if details else [named[name] for name in KEY_NUMBERS if name in named]
+    if details:
+        return list(named.values())
+    beside_a_model = ("data.",) if diagnosis.checkpoint else ()
+    return [named[name] for name in KEY_NUMBERS if name in named and not name.startswith(beside_a_model)]
 
 
 def arm_rows(repair: Repair, names: Iterable[str]) -> list[tuple[str, ...]]:

@@ -29,6 +29,7 @@ class Measurement:
         n: How many samples it rests on.
         ci95: 95 % interval, where it is an average over samples.
         source: Which probe measured it.
+        unsure: Whether it is an average over too few episodes for an interval to be drawn.
         draws: Bootstrap values that the interval was taken from, for paired comparison; not saved.
     """
 
@@ -38,6 +39,7 @@ class Measurement:
     n: int
     ci95: tuple[float, float] | None = None
     source: str | None = None
+    unsure: bool = False
     draws: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
 
 
@@ -122,6 +124,7 @@ class Diagnosis:
         measurements: Numbers, in the order they were measured.
         findings: Faults, the most probable root cause first.
         skipped: What could not be measured or judged, and why.
+        inconclusive: Rules, by their codes, that the samples are too few to answer, and what speaks for a fault.
         distributions: Histograms for figures.
         curves: Lines for figures.
         notes: Assumptions that the reader should know of.
@@ -139,6 +142,7 @@ class Diagnosis:
     distributions: tuple[Distribution, ...] = ()
     curves: tuple[Curve, ...] = ()
     notes: tuple[str, ...] = ()
+    inconclusive: tuple[Skipped, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     created: str = ""
     energydiag_version: str = ""
@@ -196,6 +200,7 @@ class Diagnosis:
             ),
             curves=tuple(Curve(c["name"], tuple(c["x"]), tuple(c["y"])) for c in plain["curves"]),
             notes=tuple(plain["notes"]),
+            inconclusive=tuple(Skipped(**s) for s in plain.get("inconclusive", ())),
             provenance=plain["provenance"],
             created=plain["created"],
             energydiag_version=plain["energydiag_version"],

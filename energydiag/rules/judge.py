@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from energydiag.errors import UsageError
-from energydiag.results import Finding, Measurement, Skipped
-from energydiag.rules.rule import Rule, rules
+from energydiag.results import Finding, Measurement, Skipped, Verdict
+from energydiag.rules.rule import Judgement, Rule, rules
 
 
-def judge(
-    measurements: Sequence[Measurement], select: Sequence[str] = (), ignore: Sequence[str] = ()
-) -> tuple[tuple[Finding, ...], tuple[Skipped, ...]]:
+class Judged(NamedTuple):
+    """What the rules say.
+
+    Attributes:
+        findings: Root causes before what they explain, and worse before less bad.
+        skipped: Rules that could not be asked, and why.
+        inconclusive: Rules that the samples are too few to answer.
+    """
+
+    findings: tuple[Finding, ...]
+    skipped: tuple[Skipped, ...]
+    inconclusive: tuple[Skipped, ...]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst severity among the findings."""
+        severities = {finding.severity for finding in self.findings}
+        return "critical" if "critical" in severities else "warning" if severities else "healthy"
+
+
+def judge(measurements: Sequence[Measurement], select: Sequence[str] = (), ignore: Sequence[str] = ()) -> Judged:
     """Asks every rule.
 
     Args:
         measurements: What was measured.
         select: Codes or beginnings of codes to ask; empty: all.
         ignore: Codes or beginnings of codes not to ask.
-
-    Returns:
-        Findings, root causes before what they explain and worse before less bad, and the rules that could not be
-        asked, with the reason.
 
     Raises:
         UsageError: ``select`` or ``ignore`` names no rule.
@@ -33,7 +48,7 @@ def judge(
     by_name = {m.name: m for m in measurements}
     chosen, unwanted = tuple(select), tuple(ignore)
     found: list[tuple[Rule, Finding]] = []
-    skipped = []
+    skipped, inconclusive = [], []
     for rule in rules().values():
         if (chosen and not rule.code.startswith(chosen)) or (unwanted and rule.code.startswith(unwanted)):
             skipped.append(Skipped(rule.code, "left out by --select or --ignore"))
@@ -44,7 +59,10 @@ def judge(
             continue
         given = {name: by_name[name] for name in (*rule.needs, *rule.optional) if name in by_name}
         judgement = rule.judge(given)
-        if judgement is None:
+        doubt = _doubt(rule, given, judgement)
+        if doubt:
+            inconclusive.append(Skipped(rule.code, doubt))
+        if judgement is None or doubt:
             continue
         finding = Finding(
             code=rule.code,
@@ -57,7 +75,19 @@ def judge(
             healthy=dict(rule.healthy),
         )
         found.append((rule, finding))
-    return _root_cause_first(found), tuple(skipped)
+    return Judged(_root_cause_first(found), tuple(skipped), tuple(inconclusive))
+
+
+def _doubt(rule: Rule, given: Mapping[str, Measurement], judgement: Judgement | None) -> str:
+    """Why the samples are too few for this rule, or an empty text where they are enough."""
+    if judgement is not None:
+        unsure = [name for name in rule.needs if given[name].unsure]
+        few = f"{unsure[0]} is an average over too few episodes for an interval" if unsure else ""
+        return f"{few}; as it is it says: {judgement.summary}" if few else ""
+    as_it_is = rule.judge({name: replace(m, ci95=None) for name, m in given.items()})
+    if as_it_is is None:
+        return ""
+    return f"the interval reaches what is healthy; the number alone says: {as_it_is.summary}"
 
 
 def _root_cause_first(found: Sequence[tuple[Rule, Finding]]) -> tuple[Finding, ...]:
