@@ -17,7 +17,7 @@ from energydiag.fixes.design import PARTS
 from energydiag.fixes.planning import AUTO, BUNDLES, CHOICES, FEWEST_STEPS_FROM_FRESH, NEEDS
 from energydiag.negatives import sources
 from energydiag.plan import Descent, TrainingPlan
-from energydiag.results import Finding
+from energydiag.results import Finding, Measurement
 from energydiag.rules import rules
 
 HEADINGS = ["What it changes", "Why it helps", "When not to use it"]
@@ -39,7 +39,7 @@ def patient(*codes: str, **changes: Any) -> Patient:
 
 
 def edited(name: str, plan: TrainingPlan = BASE, who: Patient | None = None) -> TrainingPlan | Refusal:
-    return fixes()[name].edit(plan, who or patient("ED202"))
+    return fixes()[name].edit(plan, who or patient("ED202", "ED505"))
 
 
 def names(planned: Planned) -> list[str]:
@@ -82,6 +82,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "fresh-weights": {"surgery": ("fresh-weights",)},
     "remove-action-norm": {"surgery": ("remove-norm=action_linear.layer_norm1",)},
     "negate-sign": {"surgery": ("negate",)},
+    "turn-mask": {"surgery": ("turn-mask",)},
     "false-negative-filter": {"false_negative_radius": 0.04},
     "cosine-schedule": {"schedule": "cosine", "learning_rate": 2e-3, "clip_norm": 1.0},
     "no-dropout": {"dropout": 0.0},
@@ -134,7 +135,7 @@ def test_pages_and_plans_name_fixes_that_exist() -> None:
 
 def test_negatives_that_are_mixed_in_have_a_source() -> None:
     for name in fixes():
-        for who in (patient("ED202"), patient("ED202", has_layers=False)):
+        for who in (patient("ED202", "ED505"), patient("ED202", "ED505", has_layers=False)):
             plan = edited(name, who=who)
             assert isinstance(plan, Refusal) or set(plan.sources) <= set(sources())
 
@@ -155,6 +156,7 @@ def test_negatives_that_are_mixed_in_have_a_source() -> None:
         ("remove-action-norm", {"action_norm": ""}),
         ("false-negative-filter", {"policy_error": None}),
         ("negate-sign", {"findings": ()}),
+        ("turn-mask", {"findings": ()}),
     ],
 )
 def test_a_fix_that_cannot_be_applied_says_why(name: str, missing: dict[str, Any]) -> None:
@@ -323,6 +325,17 @@ def test_inverted_energies_alone_are_turned_round_without_training() -> None:
     assert applied.handles == ("ED202",)
     assert "ED602" in reasons(planned)["auto"]
     assert plan_from(patient("ED202"), BASE, ["negate-sign"]).plan.steps == 0
+
+
+@pytest.mark.parametrize(("gain", "steps"), [(0.3, 0), (-0.3, BASE.steps), (None, BASE.steps)])
+def test_a_turned_mask_is_trained_again_only_where_turning_it_does_not_help(gain: float | None, steps: int) -> None:
+    name = "conditioning.turned_mask.auroc_gain"
+    measured = {} if gain is None else {name: Measurement(name, gain, "1", 100)}
+    who = patient("ED505", "ED201<ED505", measurements=measured)
+    planned = plan_from(who, BASE)
+    assert planned.plan.steps == steps
+    assert "turn-mask" in planned.plan.surgery
+    assert plan_from(who, BASE, ["turn-mask"]).plan.steps == steps
 
 
 def test_inverted_energies_beside_another_root_are_turned_round_and_trained() -> None:

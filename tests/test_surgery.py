@@ -87,6 +87,18 @@ def test_negate_turns_the_sign_and_nothing_else() -> None:
     torch.testing.assert_close(again(*INPUTS), energy(*INPUTS))
 
 
+def test_a_turned_mask_is_what_the_module_would_have_been_given_and_is_loaded_again(tmp_path: Path) -> None:
+    hidden, actions, mask = make_batch(6).hidden, make_batch(6).actions, make_batch(6).pad_mask
+    energy = EnergyFunction(make_head("linear"), "cross-attention", {"head": "linear", "nhead": "2"})
+    turned = operate(energy, ["turn-mask"], dissect(energy, *INPUTS))
+    mask[:, 0] = True  # type: ignore[index]  # no sample without a hidden token
+    expected = energy(hidden, actions, ~mask)  # type: ignore[operator]
+    torch.testing.assert_close(turned(hidden, actions, mask), expected)
+    torch.testing.assert_close(turned(hidden, actions, None), energy(hidden, actions, None))
+    path = save_repaired(turned, (), tmp_path / "repaired.safetensors", {})
+    torch.testing.assert_close(load_checkpoint(path)(hidden, actions, mask), expected)
+
+
 @pytest.mark.parametrize("operation", ["reinitialise-last-layer", "fresh-weights"])
 def test_fresh_weights_come_from_the_seed(operation: str) -> None:
     weights = []

@@ -13,7 +13,7 @@ from torch import Tensor
 from energydiag.errors import InvalidCheckpoint
 from energydiag.files.tensor_file import TensorFile, read_tensor_file
 
-SETTINGS = ("architecture", "head", "nhead", "tau", "sign", "surgery", "replaced_head", "fixes")
+SETTINGS = ("architecture", "head", "nhead", "tau", "sign", "mask", "surgery", "replaced_head", "fixes")
 """Metadata keys that tell how a model is rebuilt and was trained."""
 
 

@@ -14,6 +14,7 @@ from energydiag.results import Applied, Skipped
 
 AUTO = (
     "negate-sign",
+    "turn-mask",
     "remove-action-norm",
     "linear-head",
     "reinitialise-last-layer",
@@ -72,9 +73,12 @@ FEWEST_STEPS_FROM_FRESH = 500
 (measured on one sample; where it turns between them is a guess)."""
 
 _FRESH = "fresh-weights"
-_INVERTED, _NONFINITE = "ED202", "ED104"
-_EXACT = frozenset({"negate"})
-"""Operations on the model after which nothing has to be learned again."""
+_NONFINITE = "ED104"
+_EXACT_OPERATIONS = {"negate": "ED202", "turn-mask": "ED505"}
+"""Operations on the model after which nothing has to be learned again, and what they heal."""
+
+_EXACT_FIXES = {"ED202": "negate-sign", "ED505": "turn-mask"}
+"""The fixes that do them."""
 
 _IDLE = "other fixes, or the plan without any, leave it nothing to change"
 
@@ -141,8 +145,9 @@ def _automatic(patient: Patient, base: TrainingPlan) -> tuple[tuple[str, ...], t
         return (), (Skipped("auto", reason),)
     known = fixes()
     roots = {f.code for f in patient.findings if f.explained_by is None and f.severity == "critical"}
-    if roots & {code for name in AUTO for code in known[name].handles} == {_INVERTED}:
-        return ("negate-sign",), ()
+    treated = roots & {code for name in AUTO for code in known[name].handles}
+    if treated and all(_heals_at_once(code, patient) for code in treated):
+        return tuple(name for name in AUTO if name in {_EXACT_FIXES[code] for code in treated}), ()
     wanted = [name for name in AUTO if set(known[name].handles) & set(codes)]
     if base.steps < FEWEST_STEPS_FROM_FRESH and _FRESH in wanted:
         wanted.remove(_FRESH)
@@ -196,7 +201,7 @@ def _applied(names: Sequence[str], patient: Patient, base: TrainingPlan) -> Plan
             applied.append(Applied(name, parameters, tuple(c for c in codes if c in handled)))
         else:
             idle.append(Skipped(name, _IDLE))
-    if applied and _is_exact(plan, base):
+    if applied and _is_exact(plan, base, patient):
         plan = replace(plan, steps=0)
         applied[-1] = replace(applied[-1], parameters={**applied[-1].parameters, "steps": 0})
     return Planned(plan, tuple(applied), (*skipped, *idle))
@@ -242,7 +247,16 @@ def _contribution(before: TrainingPlan, after: TrainingPlan, final: TrainingPlan
     return changed
 
 
-def _is_exact(plan: TrainingPlan, base: TrainingPlan) -> bool:
+def _heals_at_once(code: str, patient: Patient) -> bool:
+    """Whether an exact operation mends this finding of this patient, so that nothing has to be learned again."""
+    gain = patient.measurements.get("conditioning.turned_mask.auroc_gain")
+    if code == "ED505" and (gain is None or gain.value <= 0):
+        return False  # it was trained with the mask turned round
+    return code in _EXACT_FIXES
+
+
+def _is_exact(plan: TrainingPlan, base: TrainingPlan, patient: Patient) -> bool:
     """Whether all that was changed is done to the model and needs no learning."""
     operations = set(plan.surgery) - set(base.surgery)
-    return replace(plan, surgery=base.surgery) == base and operations <= _EXACT
+    only_surgery = replace(plan, surgery=base.surgery) == base
+    return only_surgery and all(_heals_at_once(_EXACT_OPERATIONS.get(o, ""), patient) for o in operations)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from energydiag.discovery import discover
 from energydiag.errors import InvalidCheckpoint, UsageError
 from energydiag.models.architecture import Architecture
-from energydiag.models.energy_function import EnergyFunction, Sign
+from energydiag.models.energy_function import EnergyFunction, Mask, Sign
 from energydiag.models.heads import HEADS
 from energydiag.models.surgery import operate_again
 
@@ -47,12 +47,13 @@ def build_energy(
         UsageError: A setting that the keys cannot tell is not given.
     """
     sign = _sign(settings.get("sign", "energy"))
+    mask: Mask = "visible" if settings.get("mask") == "visible" else "hidden"
     if model and ":" in model:
         module = operate_again(_from_factory(model, model_arguments or {}), settings)
         stripped = _strip(tensors, frozenset(module.state_dict()))
         _check_fit(module, stripped)
         _fill(module, stripped)
-        return EnergyFunction(module.eval(), model, dict(settings), sign)
+        return EnergyFunction(module.eval(), model, dict(settings), sign, mask)
     # what a file says of itself may name a built-in architecture, never code to run
     architecture, stripped = _recognise(tensors, model or settings.get("architecture"))
     _require(architecture, settings)
@@ -65,7 +66,7 @@ def build_energy(
     module.to_empty(device="cpu")
     _fill(module, stripped)
     widths = architecture.widths(stripped)
-    return EnergyFunction(module.eval(), architecture.name, dict(settings), sign, widths)
+    return EnergyFunction(module.eval(), architecture.name, dict(settings), sign, mask, widths)
 
 
 def _sign(text: str) -> Sign:

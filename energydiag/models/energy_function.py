@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from energydiag.errors import EnergydiagError, ModelFailed, first_line
 
 Sign = Literal["energy", "score"]
+Mask = Literal["hidden", "visible"]
 
 
 @contextmanager
@@ -39,6 +40,7 @@ class EnergyFunction:
         architecture: Name of the built-in architecture, or the user's factory.
         settings: What it was rebuilt with (head, nhead, tau, …), as text.
         sign: ``"score"`` when the module answers with −E.
+        mask: What True means in the mask that the module takes; in batches it is always ``"hidden"``.
         widths: ``(D, A)`` that the weights were made for, where known.
     """
 
@@ -46,6 +48,7 @@ class EnergyFunction:
     architecture: str
     settings: Mapping[str, str] = field(default_factory=dict)
     sign: Sign = "energy"
+    mask: Mask = "hidden"
     widths: tuple[int, int] | None = None
 
     def __call__(self, hidden_BSD: Tensor, actions_BHA: Tensor, pad_mask_BS: Tensor | None) -> Tensor:
@@ -54,6 +57,8 @@ class EnergyFunction:
         Raises:
             ModelFailed: The module's answer is not one number per sample.
         """
+        if self.mask == "visible" and pad_mask_BS is not None:
+            pad_mask_BS = ~pad_mask_BS
         answer = self.module(hidden_BSD, actions_BHA, pad_mask_BS)
         samples = hidden_BSD.shape[0]
         if not isinstance(answer, Tensor) or answer.numel() != samples:

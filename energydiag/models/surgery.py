@@ -9,6 +9,7 @@ An operation is a word or ``word=argument``:
 * ``reinitialise-last-layer=PATH``: this linear layer gets fresh weights; without a path, the one of the raw output.
 * ``fresh-weights``: every parameter that is trained is drawn anew, as each module initialises itself.
 * ``negate``: the sign is turned.
+* ``turn-mask``: the mask is turned.
 """
 
 from __future__ import annotations
@@ -166,6 +167,10 @@ def operate(energy: EnergyFunction, operations: Sequence[str], anatomy: Anatomy,
             turned: dict[str, Any] = {"energy": "score", "score": "energy"}
             settings = {**energy.settings, "sign": turned[energy.sign]}
             energy = replace(energy, sign=turned[energy.sign], settings=settings)
+        elif word == "turn-mask":
+            meanings: dict[str, Any] = {"hidden": "visible", "visible": "hidden"}
+            settings = {**energy.settings, "mask": meanings[energy.mask]}
+            energy = replace(energy, mask=meanings[energy.mask], settings=settings)
         else:
             raise UsageError(f"No operation is called {operation!r}.", "see energydiag.models.surgery.")
     return energy

@@ -13,7 +13,7 @@ the mask turned back .39 better.
 
 ## What to do
 Dump a mask with True for visible tokens as `attention_mask`. If the dump is right, turn the mask round where the model
-takes it, and in training if it was turned there too.
+takes it (`turn-mask`), and train again where it was turned in training too.
 
 ## Known limits
 Needs samples that have hidden tokens. A model that was trained with its mask upside down reads padding by habit: turned
@@ -62,5 +62,6 @@ RULE = Rule(
     healthy={"conditioning.inverted_mask": "0", "conditioning.turned_mask.auroc_gain": "below 0"},
     thresholds={"turned": TURNED, "gain": _GAIN, "ranks": _RANKS},
     judge=_judge,
+    fixes=("turn-mask",),
     explains=("ED201", "ED203", "ED207", "ED402", "ED404", "ED501", "ED504", "ED602"),
 )
