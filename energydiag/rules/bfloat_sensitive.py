@@ -50,4 +50,5 @@ RULE = Rule(
     healthy={"conditioning.bf16_auroc_drop": "near 0", "conditioning.bf16_shift": "< 0.05"},
     thresholds={"drop": _DROP},
     judge=_judge,
+    symptom=True,
 )

@@ -64,6 +64,13 @@ RULE = Rule(
     healthy={"conditioning.context_use": "about 1 or more", "conditioning.interaction": "far above 0.05"},
     thresholds={"use": _USE, "interaction": _INTERACTION, "told": _TOLD},
     judge=_judge,
-    explains=("ED201", "ED203", "ED207", "ED402", "ED404"),
+    explains=(
+        "ED201",
+        "ED203",
+        "ED207",
+        "ED402",
+        "ED404",
+        "ED701",
+    ),
     fixes=("mixed-negatives",),
 )

@@ -56,6 +56,7 @@ RULE = Rule(
     healthy={"gradient.actions.relative_median": "> 0.01"},
     thresholds={"relative": _RELATIVE, "aligned": _ALIGNED},
     judge=_judge,
+    symptom=True,
     explains=("ED401", "ED402", "ED403", "ED404"),
     fixes=("linear-head", "mixed-negatives", "alignment-loss", "remove-action-norm"),
 )

@@ -52,6 +52,17 @@ RULE = Rule(
     healthy={"hidden.dead_units.worst": "< 75 %, good 0"},
     thresholds={"warning": _WARNING, "critical": _CRITICAL, "samples": _SAMPLES},
     judge=_judge,
-    explains=("ED201", "ED301", "ED303", "ED306"),
+    explains=(
+        "ED201",
+        "ED203",
+        "ED301",
+        "ED303",
+        "ED306",
+        "ED402",
+        "ED404",
+        "ED501",
+        "ED502",
+        "ED701",
+    ),
     fixes=("fresh-weights",),
 )

@@ -49,5 +49,10 @@ RULE = Rule(
     healthy={"data.dimension_scale_ratio": "< 10"},
     thresholds={"ratio": _RATIO},
     judge=_judge,
-    explains=("ED304",),
+    explains=(
+        "ED304",
+        "ED403",
+        "ED404",
+        "ED603",
+    ),
 )

@@ -50,5 +50,6 @@ RULE = Rule(
     healthy={"gradient.actions.share_max": "< 3 / dimensions"},
     thresholds={"times an equal share": _TIMES_EQUAL},
     judge=_judge,
+    symptom=True,
     fixes=("alignment-loss",),
 )

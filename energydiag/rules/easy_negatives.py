@@ -56,6 +56,7 @@ RULE = Rule(
     healthy={"auroc.swap": "> 0.8", "auroc.policy": "> 0.8", "auroc.noise_0.05": "> 0.8"},
     thresholds={"far": _FAR, "near": _NEAR, "noise": _NOISE},
     judge=_judge,
+    symptom=True,
     explains=("ED203", "ED401", "ED402", "ED404"),
     fixes=("mixed-negatives", "adversarial-negatives", "structured-negatives"),
 )

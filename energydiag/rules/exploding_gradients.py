@@ -56,5 +56,6 @@ RULE = Rule(
     healthy={"gradient.parameters.norm": "< 1e3", "gradient.parameters.first_last_ratio": "< 1e3"},
     thresholds={"norm": _NORM, "ratio": _RATIO},
     judge=_judge,
+    symptom=True,
     fixes=("clip-gradients", "clamped-temperature", "energy-anchor"),
 )

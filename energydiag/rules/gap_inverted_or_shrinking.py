@@ -60,4 +60,5 @@ RULE = Rule(
     healthy={"run.gap.last": "> 0", "run.gap.trend": "not below 0", "run.auroc.last": "> 0.8"},
     thresholds={"shrunk": _SHRUNK, "chance": _CHANCE},
     judge=_judge,
+    symptom=True,
 )

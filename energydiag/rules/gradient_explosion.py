@@ -64,6 +64,7 @@ RULE = Rule(
     healthy={"run.gradient.norm.last": "< 1e3", "run.gradient.growth": "about 1"},
     thresholds={"norm": _NORM, "growth": _GROWTH, "outlier": _OUTLIER},
     judge=_judge,
+    symptom=True,
     explains=("ED703", "ED715"),
     fixes=("clip-gradients", "clamped-temperature", "energy-anchor"),
 )

@@ -45,6 +45,17 @@ RULE = Rule(
     healthy={"auroc.swap": "> 0.8", "gap_std.swap": "> 0", "gap.swap": "> 0"},
     thresholds={},
     judge=_judge,
-    explains=("ED203", "ED301", "ED302", "ED401", "ED402", "ED404"),
+    explains=(
+        "ED101",
+        "ED102",
+        "ED203",
+        "ED301",
+        "ED302",
+        "ED401",
+        "ED402",
+        "ED404",
+        "ED701",
+        "ED706",
+    ),
     fixes=("negate-sign",),
 )

@@ -91,17 +91,20 @@ def _doubt(rule: Rule, given: Mapping[str, Measurement], judgement: Judgement | 
 
 
 def _root_cause_first(found: Sequence[tuple[Rule, Finding]]) -> tuple[Finding, ...]:
-    """Findings that nothing explains first, by severity and then by how much they explain; the others behind."""
+    """Findings that nothing explains first, the others behind.
+
+    Among equals: reasons before symptoms, worse before less bad, and what explains more before what explains less.
+    """
     codes = {rule.code for rule, _ in found}
     explained_by = {
         code: rule.code for rule, _ in reversed(found) for code in rule.explains if code in codes and code != rule.code
     }
     roots = {rule.code: _root(rule.code, explained_by) for rule, _ in found}
 
-    def order(item: tuple[Rule, Finding]) -> tuple[bool, bool, int, str]:
+    def order(item: tuple[Rule, Finding]) -> tuple[bool, bool, bool, int, str]:
         rule, finding = item
         explains = len(codes.intersection(rule.explains))
-        return rule.code in explained_by, finding.severity != "critical", -explains, rule.code
+        return rule.code in explained_by, rule.symptom, finding.severity != "critical", -explains, rule.code
 
     return tuple(
         replace(finding, explained_by=roots[rule.code] if rule.code in explained_by else None)

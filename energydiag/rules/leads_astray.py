@@ -77,5 +77,6 @@ RULE = Rule(
     },
     thresholds={"ranks": _RANKS, "gain": _GAIN},
     judge=_judge,
+    symptom=True,
     fixes=("adversarial-negatives", "alignment-loss", "distance-ranking", "mixed-negatives"),
 )

@@ -49,5 +49,17 @@ RULE = Rule(
     healthy={"run.update_ratio.median": "about 1e-3"},
     thresholds={"ratio": _RATIO, "fall": _FALL},
     judge=_judge,
-    explains=("ED701",),
+    explains=(
+        "ED201",
+        "ED202",
+        "ED203",
+        "ED206",
+        "ED207",
+        "ED402",
+        "ED403",
+        "ED404",
+        "ED501",
+        "ED701",
+        "ED706",
+    ),
 )

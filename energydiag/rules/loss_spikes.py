@@ -49,5 +49,6 @@ RULE = Rule(
     healthy={"run.spikes": "0"},
     thresholds={"count": _COUNT, "height": _HEIGHT},
     judge=_judge,
+    symptom=True,
     fixes=("clip-gradients", "lower-learning-rate"),
 )

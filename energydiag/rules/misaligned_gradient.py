@@ -54,6 +54,7 @@ RULE = Rule(
     healthy={"field.alignment.policy": "> 0.5", "field.correction_gain.k1": "> 0"},
     thresholds={"deviations": _DEVIATIONS, "live": _LIVE},
     judge=_judge,
+    symptom=True,
     explains=("ED401",),
     fixes=("alignment-loss", "mixed-negatives", "adversarial-negatives"),
 )

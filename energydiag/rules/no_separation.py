@@ -50,6 +50,7 @@ RULE = Rule(
     healthy={"auroc.swap": "> 0.8", "gap_std.swap": "> 1", "top1.swap": "far above chance"},
     thresholds={"warning": _WARNING, "critical": _CRITICAL},
     judge=_judge,
+    symptom=True,
     explains=("ED203", "ED402", "ED404"),
     fixes=("mixed-negatives", "lower-temperature"),
 )

@@ -1,7 +1,8 @@
 """Noise-only training: the energy tells noise, but not whose action it is.
 
 ## What it checks
-AUROC against the expert's action with noise of .15 is high, while that against other samples' actions is near chance.
+AUROC against the expert's action with noise of .15 is high, while that against other samples' actions, which lie
+farther off, is lower and poor.
 
 ## Why it is bad
 Noise shows in the action alone: it is rough where an expert is smooth. An energy that was asked for nothing else learns
@@ -27,16 +28,17 @@ from energydiag.rules.rule import Judgement, Rule, Threshold
 from energydiag.rules.wording import with_interval
 
 _NOISE = Threshold(0.8, "the design's healthy range for AUROC; not calibrated yet")
-_SWAP = Threshold(0.6, "guess: closer to chance than to the healthy range")
+_SWAP = Threshold(0.85, "calibrated on the fault benchmark: .79 where noise was all, .98 and more in healthy models")
+_CRITICAL = Threshold(0.6, "guess: closer to chance than to the healthy range")
 
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     noise, swap = given["auroc.noise_0.15"], given["auroc.swap"]
     inverted = high(swap) < 0.5  # another rule's finding
-    if low(noise) <= _NOISE.value or high(swap) >= _SWAP.value or inverted:
+    if low(noise) <= max(_NOISE.value, high(swap)) or high(swap) >= _SWAP.value or inverted:
         return None
     return Judgement(
-        "critical",
+        "critical" if high(swap) < _CRITICAL.value else "warning",
         f"AUROC against noise is {with_interval(noise)}, against other samples' actions {with_interval(swap)}.",
         "Training compared the expert's action with noisy copies of itself and not with other contexts' actions.",
     )
@@ -49,7 +51,7 @@ RULE = Rule(
     optional=("top1.swap", "top1.swap.chance"),
     evidence=("auroc.noise_0.15", "auroc.swap", "top1.swap", "top1.swap.chance"),
     healthy={"auroc.noise_0.15": "> 0.8", "auroc.swap": "> 0.8"},
-    thresholds={"noise": _NOISE, "swap": _SWAP},
+    thresholds={"noise": _NOISE, "swap": _SWAP, "critical": _CRITICAL},
     judge=_judge,
     explains=("ED201",),
     fixes=("mixed-negatives",),

@@ -56,5 +56,6 @@ RULE = Rule(
     healthy={"run.oscillation": "below that of noise"},
     thresholds={"share": _SHARE, "amplitude": _AMPLITUDE},
     judge=_judge,
+    symptom=True,
     fixes=("lower-learning-rate", "cosine-schedule"),
 )

@@ -53,4 +53,13 @@ RULE = Rule(
     healthy={"run.validation_rise": "0", "run.validation_gap": "about 0"},
     thresholds={"rise": _RISE},
     judge=_judge,
+    explains=(
+        "ED201",
+        "ED203",
+        "ED206",
+        "ED401",
+        "ED402",
+        "ED403",
+        "ED404",
+    ),
 )

@@ -50,4 +50,11 @@ RULE = Rule(
     healthy={"conditioning.pad_effect": "0"},
     thresholds={"effect": _EFFECT, "turned": TURNED},
     judge=_judge,
+    explains=(
+        "ED201",
+        "ED203",
+        "ED207",
+        "ED402",
+        "ED404",
+    ),
 )

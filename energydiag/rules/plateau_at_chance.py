@@ -67,5 +67,6 @@ RULE = Rule(
     healthy={"run.chance_gap": "far above 0", "run.auroc.last": "> 0.8", "run.saturation.last": "< 10 %"},
     thresholds={"learned": _LEARNED, "falling": _FALLING},
     judge=_judge,
+    symptom=True,
     explains=("ED705", "ED706"),
 )

@@ -49,5 +49,6 @@ RULE = Rule(
     healthy={"auroc.policy": "> 0.5, good > 0.8"},
     thresholds={},
     judge=_judge,
+    symptom=True,
     fixes=("mixed-negatives", "adversarial-negatives", "alignment-loss", "distance-ranking"),
 )

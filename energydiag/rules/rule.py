@@ -57,6 +57,8 @@ class Rule:
         explains: Codes of findings that this one, where both are found, is the reason for.
         fixes: Names of repairs, most promising first.
         optional: Measurements that it receives where they were made.
+        symptom: Whether it says what is wrong rather than why. Symptoms stand behind findings that name a reason, also
+            where none is known to explain the other.
     """
 
     code: str
@@ -69,6 +71,7 @@ class Rule:
     explains: tuple[str, ...] = ()
     fixes: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
+    symptom: bool = False
 
     @property
     def page(self) -> str:

@@ -49,6 +49,17 @@ RULE = Rule(
     healthy={"weights.symmetric_units.worst": "0"},
     thresholds={"warning": _WARNING, "critical": _CRITICAL},
     judge=_judge,
-    explains=("ED201", "ED303", "ED306"),
+    explains=(
+        "ED201",
+        "ED203",
+        "ED301",
+        "ED303",
+        "ED306",
+        "ED402",
+        "ED404",
+        "ED501",
+        "ED502",
+        "ED701",
+    ),
     fixes=("fresh-weights",),
 )

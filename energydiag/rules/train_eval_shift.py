@@ -51,5 +51,15 @@ RULE = Rule(
     healthy={"conditioning.train_eval_shift": "< 1.5"},
     thresholds={"shift": _SHIFT},
     judge=_judge,
+    explains=(
+        "ED201",
+        "ED203",
+        "ED206",
+        "ED401",
+        "ED402",
+        "ED403",
+        "ED404",
+        "ED708",
+    ),
     fixes=("no-dropout",),
 )

@@ -52,6 +52,16 @@ RULE = Rule(
     healthy={"weights.rms_relative.min": "about 1, > 0.01"},
     thresholds={"small": _SMALL},
     judge=_judge,
-    explains=("ED201", "ED301", "ED303"),
+    explains=(
+        "ED201",
+        "ED203",
+        "ED301",
+        "ED303",
+        "ED402",
+        "ED404",
+        "ED501",
+        "ED502",
+        "ED701",
+    ),
     fixes=("fresh-weights",),
 )

@@ -59,5 +59,6 @@ RULE = Rule(
     healthy={"gradient.parameters.norm": "> 1e-6", "gradient.parameters.first_last_ratio": "> 1e-3"},
     thresholds={"norm": _NORM, "ratio": _RATIO, "fitted": _FITTED},
     judge=_judge,
+    symptom=True,
     fixes=("linear-head",),
 )

@@ -35,8 +35,8 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED402", {}, {ALIGNED: (-0.2, -0.01), RANDOM: 0.177, LIVE: 0.1}, "critical"),
     (
         "ED403",
-        {**SMOOTH, TRUST: (0.1, 0.30), FALLS: 0.3},
-        {**SMOOTH, TRUST: (0.1, 0.29), FALLS: 0.3},
+        {**SMOOTH, TRUST: (0.1, 0.60), FALLS: 0.3},
+        {**SMOOTH, TRUST: (0.1, 0.59), FALLS: 0.3},
         "warning",
     ),
     ("ED403", {**SMOOTH, TRUST: (3.0, 5.0), FALLS: 0.3}, {**SMOOTH, TRUST: (3.1, 5.0), FALLS: 0.3}, "warning"),
@@ -48,20 +48,20 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ),
     (
         "ED403",
-        {**SMOOTH, FALLS: 0.3, ORDER: (0.5, 0.70)},
-        {**SMOOTH, FALLS: 0.3, ORDER: (0.5, 0.69)},
+        {**SMOOTH, TRUST: 0.1, ORDER: (0.5, 0.70)},
+        {**SMOOTH, TRUST: 0.1, ORDER: (0.5, 0.69)},
         "warning",
     ),
     (
         "ED403",
-        {FALLS: 0.3, ORDER: 0.5, "auroc.swap": (0.80, 0.9)},
-        {FALLS: 0.3, ORDER: 0.5, "auroc.swap": (0.81, 0.9)},
+        {TRUST: 0.1, FALLS: 0.3, ORDER: 0.5, "auroc.swap": (0.80, 0.9)},
+        {TRUST: 0.1, FALLS: 0.3, ORDER: 0.5, "auroc.swap": (0.81, 0.9)},
         "warning",
     ),
     (
         "ED404",
-        {"field.spurious_minimum_rate": (0.25, 0.4)},
-        {"field.spurious_minimum_rate": (0.26, 0.4)},
+        {"field.spurious_minimum_rate": (0.65, 0.9)},
+        {"field.spurious_minimum_rate": (0.66, 0.9)},
         "warning",
     ),
 ]

@@ -96,15 +96,22 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED206", {"auroc.swap": 0.95, NOISE: 0.60}, {"auroc.swap": 0.95, NOISE: 0.59}, "warning"),
     (
         "ED207",
-        {"auroc.noise_0.15": (0.80, 0.9), "auroc.swap": 0.5},
-        {"auroc.noise_0.15": (0.81, 0.9), "auroc.swap": 0.5},
+        {"auroc.noise_0.15": (0.80, 0.9), "auroc.swap": 0.55},
+        {"auroc.noise_0.15": (0.81, 0.9), "auroc.swap": 0.55},
         "critical",
     ),
     (
         "ED207",
-        {"auroc.noise_0.15": 0.9, "auroc.swap": (0.5, 0.60)},
-        {"auroc.noise_0.15": 0.9, "auroc.swap": (0.5, 0.59)},
-        "critical",
+        {"auroc.noise_0.15": 0.9, "auroc.swap": (0.6, 0.85)},
+        {"auroc.noise_0.15": 0.9, "auroc.swap": (0.6, 0.84)},
+        "warning",
+    ),
+    ("ED207", {}, {"auroc.noise_0.15": 0.9, "auroc.swap": (0.5, 0.59)}, "critical"),
+    (
+        "ED207",
+        {"auroc.noise_0.15": (0.82, 0.9), "auroc.swap": (0.7, 0.83)},
+        {"auroc.noise_0.15": 0.9, "auroc.swap": 0.83},
+        "warning",
     ),
     (
         "ED207",
