@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from energydiag.batch import Batch
-from energydiag.energies.pairs import Pairs
-from energydiag.energies.pairwise import pair_table
 from energydiag.errors import UsageError
 from energydiag.models.energy_function import EnergyFunction
-from energydiag.models.head_reading import ActivationProbe, read_head
 from energydiag.negatives.part import Part
 from energydiag.plan import TrainingPlan
+from energydiag.training.handling import as_module_wants, dropout_of, saturation, settle
 from energydiag.training.log import LogRow
 from energydiag.training.needs import check_needs
 from energydiag.training.objective import StepLoss, step_loss
@@ -123,7 +120,7 @@ def train(
     session = _Session(energy, batch, plan, validation, folder, progress, save_every, ranks)
     devices = [energy.device] if energy.device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices=devices), _dropout(energy.module, plan.dropout):
+        with torch.random.fork_rng(devices=devices), dropout_of(energy.module, plan.dropout):
             session.begin(resume)
             while not session.run.stopped:
                 session.advance()
@@ -171,7 +168,7 @@ class _Session:
 
     def begin(self, resume: bool) -> None:
         """Loads the saved state, or looks at the weights it starts with."""
-        _settle(self.energy, self.batch)
+        settle(self.energy, self.batch)
         found = None
         with self.ranks.agreement():
             if resume and self.folder is not None:
@@ -243,11 +240,11 @@ class _Session:
     def _share(self, index: Tensor) -> tuple[Batch, Part]:
         """This process's samples of a step, and where they stand among all; contexts of others are not touched."""
         rows = self.ranks.rows(len(index))
-        own = _as_module_wants(self.batch.take(index[rows]), self.energy)
+        own = as_module_wants(self.batch.take(index[rows]), self.energy)
         if self.ranks.size == 1:
             return own, Part.everything(own)
         bare = replace(self.batch, hidden=torch.empty(len(self.batch), 0), pad_mask=None)
-        whole = _as_module_wants(bare.take(index), self.energy)
+        whole = as_module_wants(bare.take(index), self.energy)
         return own, Part(whole, rows.start, len(own), self.ranks.mean)
 
     def _over_all(self, loss: StepLoss) -> StepLoss:
@@ -305,7 +302,7 @@ class _Session:
     def _row(self, step: int, loss: StepLoss, now: Pace, norm: float, own: Batch, part: Part) -> LogRow:
         swap = loss.swap
         positive = float(self.ranks.mean(swap.diagonal(part.first).mean()))
-        shares = torch.tensor([*swap_ranks(swap, part.first), _saturation(self.energy, own)], dtype=torch.float64)
+        shares = torch.tensor([*swap_ranks(swap, part.first), saturation(self.energy, own)], dtype=torch.float64)
         auroc, top1, saturated = self.ranks.mean(shares).tolist()
         return LogRow(
             step=step,
@@ -351,55 +348,5 @@ class _Session:
         )
 
 
-def _settle(energy: EnergyFunction, batch: Batch) -> None:
-    """Lets the measuring core find out how this module can be batched, on the weights that it came with.
-
-    It finds out once per module; left to the first step, a resumed run could find another way than the first one.
-    """
-    energy.module.eval()
-    some = batch.take(torch.arange(min(2, len(batch))))
-    with torch.no_grad():
-        pairs = Pairs(some.hidden, some.actions, some.pad_mask, shared=True)
-        pair_table(energy, lambda h, a, m: (energy(h, a, m),), pairs)
-
-
 def _finite(weights: Mapping[str, Any]) -> bool:
     return all(bool(torch.isfinite(value).all()) for value in weights.values() if isinstance(value, Tensor))
-
-
-@contextmanager
-def _dropout(module: nn.Module, probability: float | None) -> Iterator[None]:
-    """Every dropout module with another probability for a while; None leaves them as they are."""
-    # the base class of all of them has no public name
-    before = {m: m.p for m in module.modules() if isinstance(m, nn.modules.dropout._DropoutNd)}
-    try:
-        for each in before if probability is not None else ():
-            each.p = cast("float", probability)
-        yield
-    finally:
-        for each, p in before.items():
-            each.p = p
-
-
-def _as_module_wants(batch: Batch, energy: EnergyFunction) -> Batch:
-    def fitting(value: Tensor | None) -> Tensor | None:
-        if value is None or not value.is_floating_point():
-            return value if value is None else value.to(energy.device)
-        return value.to(energy.device, energy.dtype)
-
-    return Batch(**{field.name: fitting(getattr(batch, field.name)) for field in fields(Batch)})  # type: ignore[arg-type]
-
-
-def _saturation(energy: EnergyFunction, batch: Batch) -> float:
-    """Share of raw values at the expert's actions whose slope is below a tenth of the steepest, in eval mode."""
-    energy.module.eval()
-    reading = read_head(
-        energy, batch.hidden[:2], batch.actions[:2], None if batch.pad_mask is None else batch.pad_mask[:2]
-    )
-    if reading.activation is None or reading.activation.relative_slope is None:
-        return 0.0
-    with torch.no_grad(), ActivationProbe(reading) as probe:
-        energy(batch.hidden, batch.actions, batch.pad_mask)
-    if probe.activation_input is None:
-        return math.nan
-    return float((reading.activation.relative_slope(probe.activation_input) < 0.1).float().mean())
