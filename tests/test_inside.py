@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,14 +17,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from energydiag.batch import Batch
+from energydiag.models.cross_attention import CrossAttentionEnergy
 from energydiag.models.energy_function import EnergyFunction
-from energydiag.probes import Evidence, MeasuringSettings, activations, separation, weights
+from energydiag.pipeline import load_checkpoint
+from energydiag.probes import Evidence, MeasuringSettings, activations, separation, untouched, weights
+from energydiag.probes.activation_calls import visible_everywhere
 from energydiag.results import Finding, Measurement
 from energydiag.rules import judge
 
 SAMPLES = 40
 FLAT = CONTEXT + STEPS * ACTION
 INSIDE = {"ED105", "ED106", "ED305", "ED306", "ED307", "ED308"}
+UNTRAINED = "ED309"
 
 
 def evidence(model: nn.Module, batch: Batch | None = None, **settings: int) -> Evidence:
@@ -365,13 +370,13 @@ def test_a_bottleneck_has_rank_one_and_a_sum_has_none() -> None:
 def test_hidden_tokens_are_replaced_by_visible_ones_of_the_sample() -> None:
     batch = make_batch(SAMPLES)
     assert batch.pad_mask is not None
-    filled = activations.visible_everywhere(batch)
+    filled = visible_everywhere(batch)
     for i in range(SAMPLES):
         visible = [t for t in range(batch.hidden.shape[1]) if not batch.pad_mask[i, t]]
         for t in range(batch.hidden.shape[1]):
             source = visible[t % len(visible)] if batch.pad_mask[i, t] else t
             assert torch.equal(filled[i, t], batch.hidden[i, source])
-    assert activations.visible_everywhere(replace(batch, pad_mask=None)) is batch.hidden
+    assert visible_everywhere(replace(batch, pad_mask=None)) is batch.hidden
 
 
 def test_what_stands_in_hidden_tokens_does_not_matter() -> None:
@@ -596,6 +601,148 @@ def test_models_without_weights_are_skipped_with_the_reason() -> None:
     assert "no parameters" in reasons(weights, evidence(Parameterless()))["weights"]
     assert "no layer" in reasons(weights, evidence(Vectors()))["weights.rms_relative"]
     assert "4 units" in reasons(weights, evidence(Einsum()))["weights.symmetric_units"]
+
+
+# Layers that training never reached
+
+
+def fresh_by_loop(numbers: list[float]) -> bool:
+    """The three conditions as the probe's page tells them, number by number."""
+    n, ordered = len(numbers), sorted(numbers)
+    if max(abs(u) for u in numbers) > 1.002 or max(abs(u) for u in numbers) < 1 - 10 / n:
+        return False
+    distances = []
+    for i, u in enumerate(ordered):
+        below = (min(max(u, -1.0), 1.0) + 1) / 2
+        distances += [(i + 1) / n - below, below - i / n]
+    return max(distances) <= 2.2 / math.sqrt(n)
+
+
+def test_fresh_numbers_against_a_loop() -> None:
+    generator, told = torch.Generator().manual_seed(0), []
+    for case in range(60):
+        drawn = torch.rand(20 + 30 * case, generator=generator, dtype=torch.float64) * 2 - 1
+        drawn *= (1.0, 1.0, 0.9, 1.05, 1.001)[case % 5]
+        if case % 4 == 1:
+            drawn += 0.05 * torch.randn(drawn.shape, generator=generator, dtype=torch.float64)
+        if case % 7 == 2:
+            drawn = drawn.abs() ** 2
+        told.append(untouched.is_fresh(drawn))
+        assert told[-1] == fresh_by_loop(drawn.tolist())
+    assert {True, False} == set(told)
+
+
+def reached(model: nn.Module) -> dict[str, bool]:
+    return {layer.name: not layer.untouched for layer in untouched.layers(model)}
+
+
+class Several(nn.Module):
+    """Layers of every kind whose fresh weights are known, and others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.bare = nn.Linear(40, 30), nn.Linear(40, 30, bias=False)
+        self.conv, self.turned = nn.Conv1d(12, 18, 5, groups=2), nn.ConvTranspose1d(12, 16, 5)
+        self.bilinear = nn.Bilinear(10, 12, 8)
+        self.attention = nn.MultiheadAttention(24, 4)
+        self.layer_norm, self.batch_norm = nn.LayerNorm(6), nn.BatchNorm1d(6)
+        self.group_norm, self.plain = nn.GroupNorm(2, 6), nn.LayerNorm(6, elementwise_affine=False)
+        self.table, self.small, self.free = nn.Embedding(50, 20), nn.Linear(20, 20), nn.Parameter(torch.rand(40, 40))
+
+
+KNOWN = {
+    *("linear", "bare", "conv", "turned", "bilinear"),
+    *("attention.query", "attention.key", "attention.value", "attention.out_proj"),
+    *("layer_norm", "batch_norm", "group_norm"),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_layers_as_pytorch_draws_them_are_untouched(dtype: torch.dtype) -> None:
+    for seed in range(5):
+        torch.manual_seed(seed)
+        assert reached(Several().to(dtype)) == dict.fromkeys(KNOWN, False)
+
+
+def test_a_small_layer_tells_only_that_it_was_changed() -> None:
+    torch.manual_seed(0)
+    model = Several()
+    for parameter in model.parameters():
+        with torch.no_grad():
+            parameter.add_(0.3 * parameter.abs().max() * torch.randn(parameter.shape))
+    assert reached(model) == dict.fromkeys({*KNOWN, "small"}, True)
+
+
+@pytest.mark.parametrize("layer", ["linear", "attention.out_proj", "layer_norm", "attention.key"])
+def test_a_changed_bias_is_enough(layer: str) -> None:
+    torch.manual_seed(0)
+    model = Several()
+    with torch.no_grad():
+        if layer == "attention.key":
+            model.attention.in_proj_bias[24:48] += 0.01 * torch.randn(24)
+        else:
+            bias = model.get_submodule(layer).bias
+            assert isinstance(bias, Tensor)
+            bias += 0.2 * torch.randn(bias.shape)
+    assert reached(model) == {name: name == layer for name in KNOWN}
+
+
+def test_zero_biases_shrunk_and_other_weights() -> None:
+    torch.manual_seed(0)
+    model = Several()
+    with torch.no_grad():
+        model.linear.bias.zero_()
+        model.bare.weight *= 0.97  # as decay leaves it
+        model.conv.weight.normal_(std=0.05)
+        model.turned.weight[0, 0, 0] = float("nan")
+    assert not reached(model)["linear"]
+    assert reached(model)["bare"]
+    assert reached(model)["conv"]
+    assert "turned" not in reached(model)
+
+
+def test_the_shares_of_untouched_layers_and_what_is_said_of_them() -> None:
+    torch.manual_seed(0)
+    model = CrossAttentionEnergy(CONTEXT, ACTION, hidden=32, nhead=2, head="linear")
+    given = evidence(model)
+    assert judged(given)[UNTRAINED].severity == "critical"
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "action_linear" not in name:
+                parameter.add_(0.1 * torch.randn(parameter.shape))
+    measured = {m.name: m for m in untouched.PROBE.measure(given).measurements}
+    found = list(untouched.layers(model))
+    fresh = [layer for layer in found if layer.untouched]
+    assert {layer.name.split(".")[0] for layer in fresh} == {"action_linear"}
+    assert measured["weights.untouched_fraction"].value == len(fresh) / len(found)
+    share = sum(layer.entries for layer in fresh) / sum(layer.entries for layer in found)
+    assert measured["weights.untouched_fraction.entries"].value == pytest.approx(share)
+    assert measured["weights.untouched.layer.action_linear.fc2"].value == 1
+    assert measured["weights.untouched.layer.prediction_head.fc2"].value == 0
+    assert judged(given)[UNTRAINED].severity == "warning"
+
+
+def judged(given: Evidence) -> dict[str, Finding]:
+    return {f.code: f for f in judge(untouched.PROBE.measure(given).measurements, select=(UNTRAINED,)).findings}
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("healthy.safetensors", None),
+        ("original.pt", "original"),
+        ("rescaled.safetensors", None),
+        ("inverted.pt", "linear"),
+    ],
+)
+def test_the_samples_are_trained_throughout(name: str, head: str | None) -> None:
+    path = Path(__file__).parent.parent / "sample_checkpoints" / name
+    assert set(reached(load_checkpoint(path, head=head, nhead=None if head is None else 4).module).values()) == {True}
+
+
+def test_without_known_layers_there_is_a_reason() -> None:
+    why = reasons(untouched, evidence(Einsum()))
+    assert "no layer whose fresh weights are known" in why["weights.untouched_fraction"]
 
 
 # Findings

@@ -487,11 +487,13 @@ def test_the_optimiser_by_hand() -> None:
     found = measured(log)
     assert found["run.gradient.norm.last"].value == found["run.gradient.norm.max"].value == 50
     assert found["run.gradient.norm.median"].value == 1
-    assert found["run.gradient.growth"].value == 50
+    assert found["run.gradient.growth"].value == found["run.gradient.growth_from_start"].value == 50
+    assert found["run.gradient.rises"].value == 1
     assert found["run.clipping_share"].value == 1
     assert found["run.clipping_factor"].value == 2
     assert found["run.update_ratio.median"].value == 1e-3
     assert found["run.weight_norm.change"].value == pytest.approx(0.25)
+    assert found["run.weight_norm.last"].value == pytest.approx(1.25)
     assert found["run.learning_rate.warmup"].value == pytest.approx(0.1)
 
 
@@ -513,3 +515,14 @@ def test_validation_by_hand() -> None:
         measured(log_of(loss=[1.0] * 20, validation_loss=np.linspace(4, 2, 20).tolist()))["run.validation_rise"].value
         == 0
     )
+
+
+def test_gradients_that_rise_are_counted_and_zeros_are_not() -> None:
+    columns = {"loss": [1.0] * 6, "weight_norm": [4.0, 6.0, 2.0, 1.0, 1.0, 1.0]}
+    found = measured(log_of(**columns, gradient_norm=[2.0, 3.0, 3.0, 1.0, 4.0, 4.0]))
+    assert found["run.gradient.rises"].value == pytest.approx(4 / 5)  # as long as before counts
+    assert found["run.gradient.growth_from_start"].value == 2
+    assert found["run.weight_norm.last"].value == 0.25
+    dead = measured(log_of(**columns, gradient_norm=[2.0, 1.0, 0.0, 0.0, 0.0, 0.0]))
+    assert "run.gradient.rises" not in dead
+    assert "run.gradient.growth_from_start" not in dead

@@ -5,8 +5,8 @@ embeddings, the three parts of an attention's input projection, and any other pa
 Where a weight is computed, as by weight normalisation, the computed one counts.
 
 * ``weights.rms_relative``: root mean square times √(3·inputs): 1 for weights as PyTorch draws them, uniform in
-  ±1/√inputs. Far below 1 a layer has decayed, far above 1 it has exploded. ``.min`` and ``.max`` are the smallest and
-  the largest, ``.layer.NAME`` each. An embedding has one input.
+  ±1/√inputs. Far below 1 a layer has decayed, far above 1 it has exploded. ``.min``, ``.median`` and ``.max``
+  are over all layers, ``.layer.NAME`` is each. An embedding has one input.
 * ``weights.zero_layers``: share of the matrices that are all zero.
 * ``weights.symmetric_units``: share of the units in linear layers with at least 4 of them whose weights and bias equal
   another unit's of the layer to within a millionth. Such units compute the same for ever, unless what follows tells
@@ -25,6 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,7 @@ class Matrix:
         inputs: How many numbers an output sums over.
         bias: ``[out]`` where the outputs are units of a layer, or None.
         units: Whether the rows are the units of a linear layer.
+        bound: PyTorch draws fresh weights uniformly from -bound to bound; None where it does not, or it is not known.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Matrix:
     inputs: int
     bias: Tensor | None = None
     units: bool = False
+    bound: float | None = None
 
 
 def matrices(model: nn.Module) -> Iterator[Matrix]:
@@ -92,18 +95,20 @@ def _of_layer(path: str, module: nn.Module) -> Iterator[Matrix]:
     flat = _plain(weight).flatten(1)
     if isinstance(module, nn.Linear):
         bias = None if module.bias is None else _plain(module.bias)
-        yield Matrix(path, flat, flat.shape[1], bias, units=True)
+        yield Matrix(path, flat, flat.shape[1], bias, units=True, bound=flat.shape[1] ** -0.5)
     elif isinstance(module, nn.Embedding | nn.EmbeddingBag):
         yield Matrix(path, flat, 1)
     else:  # torch draws a bilinear layer's weights for its first input alone
-        yield Matrix(path, flat, weight.shape[1] if isinstance(module, nn.Bilinear) else flat.shape[1])
+        inputs = weight.shape[1] if isinstance(module, nn.Bilinear) else flat.shape[1]
+        yield Matrix(path, flat, inputs, bound=inputs**-0.5)
 
 
 def _of_attention(path: str, module: nn.MultiheadAttention) -> Iterator[Matrix]:
     weights = _plain(module.in_proj_weight).tensor_split(3)
     biases = (None,) * 3 if module.in_proj_bias is None else _plain(module.in_proj_bias).tensor_split(3)
+    bound = math.sqrt(6 / sum(module.in_proj_weight.shape))
     for name, weight, bias in zip(("query", "key", "value"), weights, biases, strict=True):
-        yield Matrix(f"{path}.{name}", weight, weight.shape[1], bias, units=True)
+        yield Matrix(f"{path}.{name}", weight, weight.shape[1], bias, units=True, bound=bound)
 
 
 def _is_new(parameter: Tensor | None, seen: set[int]) -> bool:
@@ -169,6 +174,7 @@ def _sizes(facts: Sequence[_Facts]) -> Answer:
     return Answer(
         (
             Measurement("weights.rms_relative.min", min(relative), "1", count),
+            Measurement("weights.rms_relative.median", median(relative), "1", count),
             Measurement("weights.rms_relative.max", max(relative), "1", count),
             *(Measurement(f"weights.rms_relative.layer.{one.name}", one.relative, "1", 1) for one in facts),
             Measurement("weights.zero_layers", relative.count(0.0) / count, "1", count),

@@ -3,11 +3,15 @@
 * ``run.gradient.norm.last``, ``run.gradient.norm.median``, ``run.gradient.norm.max``: before clipping. "Last" is the
   median over the log's end, since a mean would follow single batches.
 * ``run.gradient.growth``: that median over the median of all earlier points.
+* ``run.gradient.growth_from_start``: the same median over the first norm.
+* ``run.gradient.rises``: share of the pairs of neighbours in the log of which the later norm is not the smaller one.
+  Gradients that add up from step to step come near 1, others lie about a half. Left out where a norm is 0.
 * ``run.clipping_share``: share of the log's points whose gradient was longer than the limit (logged beside it, or set
   in the run's settings), or that a logged flag says were clipped; ``run.clipping_factor``: median of norm over limit.
 * ``run.update_ratio.median``: of ‖Δw‖ / ‖w‖ per step, as logged. About 1e-3 is usual (Karpathy, CS231n, "ratio of
   weights:updates").
 * ``run.weight_norm.change``: largest |‖w‖ / ‖w₀‖ − 1| over the run; 0 where nothing moved.
+* ``run.weight_norm.last``: the last ‖w‖ over ‖w₀‖.
 * ``run.learning_rate.peak``, and ``run.learning_rate.warmup``: the first rate over it.
 """
 
@@ -35,6 +39,7 @@ def _measure(run: Run) -> Iterable[Measurement | Skipped]:
     if weight is not None and len(weight) > 1 and weight.value[0]:
         moved = float(np.abs(weight.value / weight.value[0] - 1).max())
         yield Measurement("run.weight_norm.change", moved, "1", len(weight))
+        yield Measurement("run.weight_norm.last", float(weight.value[-1] / weight.value[0]), "1", len(weight))
     rate = run.log.finite("learning_rate")
     if rate is not None:
         peak = float(rate.value.max())
@@ -52,6 +57,9 @@ def _gradients(norm: Series) -> Iterable[Measurement]:
     before = norm.value[: n - len(end)]
     if len(before) and float(np.median(before)) > 0:
         yield Measurement("run.gradient.growth", last / float(np.median(before)), "1", n)
+    if n > 1 and (norm.value > 0).all():
+        yield Measurement("run.gradient.growth_from_start", last / float(norm.value[0]), "1", n)
+        yield Measurement("run.gradient.rises", float((np.diff(norm.value) >= 0).mean()), "1", n - 1)
 
 
 def _clipping(run: Run, norm: Series | None) -> Iterable[Measurement | Skipped]:

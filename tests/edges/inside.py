@@ -13,6 +13,8 @@ TABLE, FEATURES, WIDTH, ACTIONS = (
 )
 AUROC = "auroc.swap"
 POOR: Values = {WIDTH: 8, AUROC: 0.79, ACTIONS: 3}
+FRESH, ENTRIES = "weights.untouched_fraction", "weights.untouched_fraction.entries"
+MIDDLE, LOSS, CHANCE = "weights.rms_relative.median", "loss.swap", "loss.swap.chance"
 SMALL, LARGE, ZERO = "weights.rms_relative.min", "weights.rms_relative.max", "weights.zero_layers"
 
 EDGES: list[tuple[str, Values, Values, str]] = [
@@ -38,4 +40,10 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED308", {LARGE: 30}, {LARGE: 31}, "warning"),
     ("ED308", {}, {LARGE: 1000}, "warning"),
     ("ED308", {}, {LARGE: 1001}, "critical"),
+    ("ED309", {FRESH: 0.1, ENTRIES: 0.01}, {FRESH: 0.1, ENTRIES: 0.011}, "warning"),
+    ("ED309", {}, {FRESH: 0.99, ENTRIES: 0.99}, "warning"),
+    ("ED309", {}, {FRESH: 1.0, ENTRIES: 1.0}, "critical"),
+    ("ED310", {MIDDLE: 0.60, LOSS: 3, CHANCE: 4}, {MIDDLE: 0.59, LOSS: 3, CHANCE: 4}, "warning"),
+    ("ED310", {MIDDLE: 0.009, LOSS: 3, CHANCE: 4}, {MIDDLE: 0.01, LOSS: 3, CHANCE: 4}, "warning"),
+    ("ED310", {MIDDLE: 0.3, LOSS: (1.3, 3), CHANCE: 4}, {MIDDLE: 0.3, LOSS: (1.4, 3), CHANCE: 4}, "warning"),
 ]

@@ -16,6 +16,8 @@ RISE, GAP, TRAINED = "run.validation_rise", "run.validation_gap", "run.loss.rise
 STUCK: Values = {LAST: 4.1, CHANCE: 4.16, SLOPE: 0.0}
 FLAT: Values = {LAST: 2.5, CHANCE: 4.2, SLOPE: 0.0}
 STILL: Values = {"run.loss.first": 4.0, "run.loss.last": 4.0, "run.loss.fall": 0.0}
+RISES, FROM_START = "run.gradient.rises", "run.gradient.growth_from_start"
+SUMMED: Values = {RISES: 0.9, FROM_START: 40.0, "run.loss.fall": 0.0}
 QUIET: Values = {NORM: 1.0, LONGEST: 2.0, USUAL: 1.0}
 
 EDGES: list[tuple[str, Values, Values, str]] = [
@@ -138,4 +140,14 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ),
     ("ED715", {"run.spikes": 1, "run.spikes.height": 1}, {"run.spikes": 2, "run.spikes.height": 1}, "warning"),
     ("ED715", {"run.spikes": 2, "run.spikes.height": 0.5}, {"run.spikes": 2, "run.spikes.height": 0.51}, "warning"),
+    ("ED716", {"run.weight_norm.last": 0.52}, {"run.weight_norm.last": 0.51}, "warning"),
+    (
+        "ED716",
+        {"run.weight_norm.last": 0.1, USUAL: 9e-6},
+        {"run.weight_norm.last": 0.1, USUAL: 1e-5},
+        "warning",
+    ),
+    ("ED717", {**SUMMED, RISES: 0.75}, {**SUMMED, RISES: 0.76}, "critical"),
+    ("ED717", {**SUMMED, FROM_START: 15}, {**SUMMED, FROM_START: 15.1}, "critical"),
+    ("ED717", {**SUMMED, "run.loss.fall": (0.20, 0.3)}, {**SUMMED, "run.loss.fall": (0.19, 0.3)}, "critical"),
 ]

@@ -1,0 +1,1 @@
+"""Energy heads that were trained with one known fault each, and how often the diagnosis names it."""
