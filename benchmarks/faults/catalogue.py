@@ -36,7 +36,7 @@ PAIRS = (
 )
 """Faults that can be there together and leave each other visible."""
 
-CONTROLS = 7
+CONTROLS = 9
 """Healthy runs in every cell."""
 
 

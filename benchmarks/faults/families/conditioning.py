@@ -19,7 +19,7 @@ FAULTS = (
         shape(adapters=("context-zeroed",)),
         ("ED501",),
         ("checkpoint", "log"),
-        lambda facts: facts["context_effect"] < 1e-3,
+        lambda facts: facts["context_effect"] < 1e-3 or facts["energy_std"] < 1e-4,
     ),
     Fault(
         "action-zeroed",

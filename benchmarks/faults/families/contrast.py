@@ -8,7 +8,7 @@ FAULTS = (
     Fault(
         "temperature-too-high",
         "τ = 100: the softmax stays near uniform though the order is right.",
-        recipe(tau=100.0, alignment=0.0, ranking=0.0),
+        recipe(tau=100.0, anchor=0.0, alignment=0.0, ranking=0.0),
         ("ED204",),
         ("checkpoint", "log"),
         lambda facts: facts["loss"] > 0.7 * facts["chance"] and facts["auroc"] > 0.8,

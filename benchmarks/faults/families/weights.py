@@ -11,7 +11,7 @@ FAULTS = (
         both(shape(activation="tanh"), recipe(starts=("first-weights=30",))),
         ("ED105", "ED301"),
         ("checkpoint",),
-        lambda facts: facts["hidden_saturated"] > 0.4,
+        lambda facts: facts["hidden_saturated"] > 0.25,
     ),
     Fault(
         "dead-relus",
@@ -51,7 +51,7 @@ FAULTS = (
         shape(dropout=0.8),
         ("ED506",),
         ("checkpoint", "log"),
-        lambda facts: facts["train_eval"] > 0.5,
+        lambda facts: facts["train_eval"] > 0.2,
     ),
     Fault(
         "stale-batchnorm",
