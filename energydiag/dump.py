@@ -13,7 +13,9 @@ M supplied negatives.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
@@ -117,12 +119,15 @@ class BatchWriter:
         return layout(found.values)
 
     def _sweep(self) -> None:
-        """Removes what a kill in the middle of writing has left: the hidden files that were to become this writer's."""
+        """Removes what a kill in the middle of writing has left: all that is hidden and was to become this writer's."""
         shards = shard_name(*self._writer, 0).replace("00000.safetensors", "[0-9][0-9][0-9][0-9][0-9].safetensors")
         try:
             for pattern in (f".{shards}.*", f".{self._index.name}.*"):
                 for path in self.folder.glob(pattern):
-                    path.unlink(missing_ok=True)
+                    if path.is_dir() and not path.is_symlink():
+                        shutil.rmtree(path)
+                    else:
+                        path.unlink(missing_ok=True)
         except OSError as error:
             raise UsageError(
                 f"{self.folder} cannot be tidied up: {error.strerror}.", "name a folder that can be written."
@@ -213,10 +218,13 @@ class BatchWriter:
         while (name := shard_name(*self._writer, number)) in self._names:
             number += 1
         with whole_file(self.folder / name) as temporary:
-            try:
-                save_file({key: rows[: self._filled] for key, rows in self._buffers.items()}, temporary)
-            except SafetensorError as error:  # a full disk, which `whole_file` tells
-                raise OSError(first_line(error)) from error
+            # safetensors puts a file of its own beside the one that it writes: in a folder that the sweep knows
+            with TemporaryDirectory(prefix=f".{name}.", dir=self.folder) as scratch:
+                try:
+                    save_file({key: rows[: self._filled] for key, rows in self._buffers.items()}, Path(scratch, name))
+                except SafetensorError as error:  # a full disk, which `whole_file` tells
+                    raise OSError(first_line(error)) from error
+                Path(scratch, name).replace(temporary)
             digest = sha256_of(temporary)
         shards = (*self._shards, Shard(name, self._filled, digest))
         write_text(self._index, index_text(shards))

@@ -211,6 +211,16 @@ def test_the_writer_loads_torch_and_the_package_does_not() -> None:
     assert done.stdout == "BatchWriter\n", done.stderr
 
 
+def test_what_a_kill_left_is_swept_and_what_is_not_ours_stays(tmp_path: Path) -> None:
+    scratch = tmp_path / ".shard-00001.safetensors.x1"
+    scratch.mkdir()
+    for left in (scratch / ".tmpQ2", tmp_path / ".shard-00001.safetensors.unfinished-y", tmp_path / ".tmpMine"):
+        left.write_text("half")
+    with BatchWriter(tmp_path, 4) as writer:
+        writer.add(**rows(make_batch(4), 0, 4))
+    assert files(tmp_path) == [".tmpMine", "index.json", "shard-00000.safetensors"]
+
+
 KILLS = 15
 SAMPLES = 400
 
