@@ -440,16 +440,18 @@ def test_batch_statistics_in_train_mode_and_everything_as_before(copied: bool) -
 
     batch, spread = given.batch, energy_spread(given.swap.energy)
     assert batch.pad_mask is not None
-    flat = [
-        torch.cat((pooled(h[None], mask[None])[0], a.flatten()))
-        for h, mask, a in zip(batch.hidden, batch.pad_mask, batch.actions, strict=True)
-    ]
-    with torch.no_grad():
-        inside = torch.stack([model.first(one) for one in flat])
-        by_batch = (inside - inside.mean(dim=0)) / (inside.var(dim=0, correction=0) + model.norm.eps).sqrt()
-        running = [model.norm(one[None])[0] for one in inside]
-        pairs = zip(by_batch, running, strict=True)
-        shift = [abs(float(model.last(one.tanh()) - model.last(other.tanh()))) for one, other in pairs]
+    shift = []
+    for actions in (batch.actions, [batch.actions[i - 1] for i in range(len(batch))]):
+        flat = [
+            torch.cat((pooled(h[None], mask[None])[0], a.flatten()))
+            for h, mask, a in zip(batch.hidden, batch.pad_mask, actions, strict=True)
+        ]
+        with torch.no_grad():
+            inside = torch.stack([model.first(one) for one in flat])
+            by_batch = (inside - inside.mean(dim=0)) / (inside.var(dim=0, correction=0) + model.norm.eps).sqrt()
+            running = [model.norm(one[None])[0] for one in inside]
+            pairs = zip(by_batch, running, strict=True)
+            shift += [abs(float(model.last(one.tanh()) - model.last(other.tanh()))) for one, other in pairs]
     assert found["train_eval_shift"].value == pytest.approx(np.mean(shift) / spread, rel=1e-4)
     assert found["train_eval_shift"].value > 0.1
 

@@ -438,7 +438,7 @@ def measured(log: RunLog, told: Told | None = None) -> dict[str, Measurement]:
 def test_losses_by_hand() -> None:
     loss = [4.0] * 10 + [3.0] * 10 + [2.0] * 10 + [1.0] * 10
     found = measured(log_of(loss=loss), Told(negatives=3, head="original", tau=0.5))
-    assert found["run.loss.first"].value == 4
+    assert found["run.loss.first"].value == found["run.info_nce.first"].value == 4
     assert found["run.loss.last"].value == found["run.loss.best"].value == 1
     assert found["run.loss.fall"].value == pytest.approx(0.75)
     assert found["run.points"].value == 40
@@ -491,7 +491,7 @@ def test_the_optimiser_by_hand() -> None:
     assert found["run.gradient.rises"].value == 1
     assert found["run.clipping_share"].value == 1
     assert found["run.clipping_factor"].value == 2
-    assert found["run.update_ratio.median"].value == 1e-3
+    assert found["run.update_ratio.median"].value == found["run.update_ratio.first"].value == 1e-3
     assert found["run.weight_norm.change"].value == pytest.approx(0.25)
     assert found["run.weight_norm.last"].value == pytest.approx(1.25)
     assert found["run.learning_rate.warmup"].value == pytest.approx(0.1)

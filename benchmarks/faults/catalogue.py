@@ -161,8 +161,10 @@ def _wider(given: Recipe, dice: random.Random) -> Recipe:
         "clip": dice.choice((1.0, 1.0, 5.0)),
         "anchor": dice.choice((1e-3, 1e-3, 1e-2)),
     }
-    dropout = dice.choice((0.0, 0.0, 0.05))
-    return replace(given, shape=replace(given.shape, dropout=dropout), **changes)
+    shape = replace(given.shape, dropout=dice.choice((0.0, 0.0, 0.05)))
+    if shape.architecture != "cross-attention":  # that one is energydiag's own, with its own activation
+        shape = replace(shape, activation=dice.choice((shape.activation, shape.activation, "relu")))
+    return replace(given, shape=shape, **changes)
 
 
 def runs(part: str = "all") -> list[Run]:

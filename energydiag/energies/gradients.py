@@ -1,4 +1,4 @@
-"""Gradients of the energy with respect to actions, and of the training loss with respect to parameters.
+"""Gradients of the energy with respect to actions and contexts, and of the training loss with respect to parameters.
 
 Shapes: B contexts, N candidates, S tokens, H steps, A action dimensions, P parameters.
 """
@@ -63,6 +63,36 @@ def action_gradients(
     with torch.enable_grad(), frozen_parameters(energy), sdpa_kernel(SDPBackend.MATH):
         parts = list(run_in_pieces(run, pairs.contexts, memory_budget))
     return ActionGradients(torch.cat([e for e, _ in parts]), torch.cat([g for _, g in parts]))
+
+
+def ranking_gradients(
+    energy: EnergyFunction,
+    pairs: Pairs,
+    memory_budget: int | None = DEFAULT_BUDGET,
+) -> Tensor:
+    """d(E(h, a₂) − E(h, a₁))/dh, ``[B, S, D]``: where a context must move to change which of two actions is better.
+
+    Args:
+        energy: The function; its parameters get no gradient.
+        pairs: B contexts with two candidates each, not shared.
+        memory_budget: Bytes that a piece, its backward pass included, may take.
+
+    Raises:
+        ModelFailed: The model raised.
+    """
+
+    def run(part: slice) -> tuple[Tensor]:
+        chunk = pairs.rows(part).to(energy.device, energy.dtype)
+        leaf = chunk.hidden.detach().clone().requires_grad_(True)
+        own = Pairs(leaf, chunk.actions, chunk.pad_mask, shared=False)
+        table = pair_table(energy, lambda h, a, m: (energy(h, a, m),), own, memory_budget=None).values[0]
+        if not table.requires_grad:  # the energy does not depend on the context at all
+            return (torch.zeros_like(leaf),)
+        gradient = torch.autograd.grad((table[:, 1] - table[:, 0]).sum(), leaf, allow_unused=True)[0]
+        return (torch.zeros_like(leaf) if gradient is None else gradient,)
+
+    with torch.enable_grad(), frozen_parameters(energy), sdpa_kernel(SDPBackend.MATH):
+        return torch.cat([g for (g,) in run_in_pieces(run, pairs.contexts, memory_budget)])
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def _edit(plan: TrainingPlan, _patient: Patient) -> TrainingPlan | Refusal:
 
 FIX = Fix(
     name="adaptive-temperature",
-    handles=("ED103", "ED201", "ED204", "ED205"),
+    handles=("ED103", "ED201", "ED204", "ED205", "ED718"),
     changes="τ = 0.5, ×0.5 while the gap is below 0.1, ×2 above 1.0, within [0.1, 2.0]",
     edit=_edit,
 )

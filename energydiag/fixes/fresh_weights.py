@@ -34,7 +34,7 @@ def _edit(plan: TrainingPlan, patient: Patient) -> TrainingPlan | Refusal:
 
 FIX = Fix(
     name="fresh-weights",
-    handles=("ED101", "ED102", "ED103", "ED105", "ED106", "ED305", "ED307", "ED308", "ED502", "ED702"),
+    handles=("ED101", "ED102", "ED103", "ED105", "ED106", "ED305", "ED307", "ED308", "ED311", "ED502", "ED702"),
     changes="every parameter is drawn anew",
     edit=_edit,
 )

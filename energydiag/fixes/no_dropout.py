@@ -22,4 +22,4 @@ def _edit(plan: TrainingPlan, _patient: Patient) -> TrainingPlan | Refusal:
     return replace(plan, dropout=0.0)
 
 
-FIX = Fix(name="no-dropout", handles=("ED506",), changes="dropout 0 while training", edit=_edit)
+FIX = Fix(name="no-dropout", handles=("ED506", "ED510"), changes="dropout 0 while training", edit=_edit)

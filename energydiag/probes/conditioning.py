@@ -19,10 +19,11 @@ action, h its context. On at most 256 samples, except where the swap tables hold
   ``conditioning.blind.NAME.against_noise`` is the effect over that of Gaussian noise that is as long in every sample: 1
   for a direction like any other, 0 for one that is not seen. A LayerNorm directly over the raw action hides scale and
   shift.
-* ``conditioning.repeat_shift``: the same inputs twice. ``conditioning.train_eval_shift``: ``train()`` mode against
-  ``eval()`` mode, dropout and batch statistics included; a state dict does not hold dropout rates, so those of the
-  rebuilt model count. ``conditioning.bf16_shift``: weights and inputs in bfloat16, over the first swap set, and
-  ``conditioning.bf16_auroc_drop`` what that costs in AUROC there.
+* ``conditioning.repeat_shift``: the same inputs twice, with the sample's own action and with another's.
+  ``conditioning.train_eval_shift``: ``train()`` mode against ``eval()`` mode on these, dropout and batch statistics
+  included; a state dict does not hold dropout rates, so those of the rebuilt model count. ``conditioning.bf16_shift``:
+  weights and inputs in bfloat16, over the first swap set, and ``conditioning.bf16_auroc_drop`` what that costs in AUROC
+  there.
 
 The last three run on a copy of the module, so that nothing of it changes; where it cannot be copied, modes, buffers and
 random states are put back.
@@ -289,14 +290,14 @@ def _modes(evidence: Evidence, part: Batch, resampler: Resampler, spread: float)
     with borrowed(evidence.energy, evidence.settings.seed) as energy:
         pieces = _pieces(energy, part, evidence.settings.memory_budget)
         first, again = (_plain_energies(energy, part, pieces) for _ in range(2))
-        repeated = measured(names[0], resampler.mean((again - first).abs().numpy() / spread), "1")
+        repeated = measured(names[0], resampler.mean(_shift(again, first) / spread), "1")
 
         def in_training() -> Answer:
             energy.module.train()
             trained = _plain_energies(energy, part, pieces)
             if not bool(torch.isfinite(trained).all()):
                 return _none(names[1:], "energies are not finite in train() mode")
-            return Answer((measured(names[1], resampler.mean((trained - first).abs().numpy() / spread), "1"),))
+            return Answer((measured(names[1], resampler.mean(_shift(trained, first) / spread), "1"),))
 
         shifted = _attempt(names[1:], in_training)
     return replace(shifted, measurements=(repeated, *shifted.measurements))
@@ -312,14 +313,26 @@ def _pieces(energy: EnergyFunction, part: Batch, memory_budget: int) -> list[Ten
     return list(torch.arange(count).tensor_split(groups))
 
 
+def _shift(ours_n2: Tensor, others_n2: Tensor) -> FloatArray:
+    """Mean absolute difference of a sample's energies, ``[n]``."""
+    shift: FloatArray = (ours_n2 - others_n2).abs().mean(dim=1).numpy()
+    return shift
+
+
 def _plain_energies(energy: EnergyFunction, part: Batch, pieces: Sequence[Tensor]) -> Tensor:
-    """Energies ``[n]`` of the expert's actions, by ordinary calls with several rows each, in float64."""
+    """Energies ``[n, 2]`` of the sample's action and the one before's, by ordinary calls with many rows, in float64.
+
+    Both, since a head that is flat at its lower end hides there whatever happens to the expert's.
+    """
     found = []
+    before = part.actions.roll(1, dims=0)
     with torch.no_grad():
         for rows in pieces:
-            some = part.take(rows)
-            pairs = Pairs(some.hidden, some.actions, some.pad_mask, shared=True).to(energy.device, energy.dtype)
-            found.append(energy(pairs.hidden, pairs.actions, pairs.pad_mask).double().cpu())
+            some, columns = part.take(rows), []
+            for actions in (some.actions, before[rows]):
+                pairs = Pairs(some.hidden, actions, some.pad_mask, shared=True).to(energy.device, energy.dtype)
+                columns.append(energy(pairs.hidden, pairs.actions, pairs.pad_mask).double().cpu())
+            found.append(torch.stack(columns, dim=1))
     return torch.cat(found)
 
 

@@ -2,7 +2,8 @@
 
 ## What it checks
 The root mean square of the visible context values, and the largest standard deviation of a context dimension over the
-median one. Where the expert's actions are told from others well, nothing is said.
+median one. Where the expert's actions are told from others well and following the energy does not hurt, nothing is
+said.
 
 ## Why it is bad
 A LayerNorm over a context in which one dimension is far above the rest leaves that dimension alone; without a
@@ -24,18 +25,22 @@ nothing is said.
 from collections.abc import Mapping
 
 from energydiag.results import Measurement
-from energydiag.rules.ends import low
+from energydiag.rules.ends import high, low
 from energydiag.rules.rule import Judgement, Rule, Threshold
 from energydiag.rules.wording import number
 
 _RMS = Threshold(300.0, "guess: hundreds of times what a normalised state has, 1")
 _RATIO = Threshold(300.0, "guess: its square then outweighs tens of thousands of median dimensions")
-_RANKS = Threshold(0.8, "the design's healthy range for AUROC; not calibrated yet")
+_RANKS = Threshold(
+    0.95,
+    "calibrated on the fault benchmark: .92 to .97 where a model trained in spite of it, .97 to .99 in healthy ones",
+)
 
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     rms, ratio, auroc = given["data.context_rms"], given.get("data.context_scale_ratio"), given.get("auroc.swap")
-    if auroc is not None and low(auroc) > _RANKS.value:
+    gain = given.get("field.correction_gain.k8")
+    if auroc is not None and low(auroc) > _RANKS.value and (gain is None or high(gain) >= 0):
         return None
     if ratio is not None and low(ratio) > _RATIO.value:
         summary = f"One context dimension has {number(ratio.value)} times the standard deviation of the median one."
@@ -50,7 +55,7 @@ RULE = Rule(
     code="ED607",
     name="context-scale",
     needs=("data.context_rms",),
-    optional=("data.context_scale_ratio", "auroc.swap"),
+    optional=("data.context_scale_ratio", "auroc.swap", "field.correction_gain.k8"),
     evidence=("data.context_rms", "data.context_scale_ratio"),
     healthy={"data.context_rms": "about 1", "data.context_scale_ratio": "< 300"},
     thresholds={"rms": _RMS, "ratio": _RATIO, "ranks": _RANKS},
@@ -65,6 +70,8 @@ RULE = Rule(
         "ED301",
         "ED302",
         "ED303",
+        "ED306",
+        "ED311",
         "ED402",
         "ED404",
         "ED501",

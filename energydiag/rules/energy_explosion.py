@@ -56,6 +56,11 @@ RULE = Rule(
     healthy={"head.energy_spread": "< 100 nat", "loss.swap": "below chance"},
     thresholds={"spread": _SPREAD, "ranks": _RANKS},
     judge=_judge,
-    explains=("ED201", "ED205", "ED302"),
+    explains=(
+        "ED201",
+        "ED205",
+        "ED302",
+        "ED718",
+    ),
     fixes=("energy-anchor", "clip-gradients", "lower-learning-rate"),
 )

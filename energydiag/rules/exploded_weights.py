@@ -53,6 +53,12 @@ RULE = Rule(
     healthy={"weights.rms_relative.max": "about 1, < 30"},
     thresholds={"warning": _WARNING, "critical": _CRITICAL},
     judge=_judge,
-    explains=("ED105", "ED106", "ED302"),
+    explains=(
+        "ED105",
+        "ED106",
+        "ED302",
+        "ED311",
+        "ED718",
+    ),
     fixes=("fresh-weights",),
 )

@@ -1,7 +1,8 @@
 """Inverted energies: the expert's action has the higher energy, so descending goes the wrong way.
 
 ## What it checks
-AUROC against swap negatives significantly below .5: the whole 95 % interval.
+AUROC against swap negatives significantly below .5, and a mean gap of at least half a standard deviation the wrong way
+round: both by their whole 95 % intervals.
 
 ## Why it is bad
 Everything that uses the energy (ranking, correction) does the opposite of what it should, with full confidence.
@@ -14,19 +15,21 @@ If the model gives a score (high = good), say so with `--sign score`. Otherwise 
 the output (`negate-sign`): nothing has to be learned again.
 
 ## Known limits
-A weak inversion of a hardly trained model can be chance of that seed; the standardised gap shows how strong it is.
+An inversion of less than half a standard deviation is taken for chance: models that learned nothing had AUROCs down to
+.25 with next to no gap.
 """
 
 from collections.abc import Mapping
 
 from energydiag.results import Measurement
 from energydiag.rules.rule import Judgement, Rule
+from energydiag.rules.sign import GAP, turned_round
 from energydiag.rules.wording import number, with_interval
 
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     auroc, gap = given["auroc.swap"], given["gap_std.swap"]
-    if (auroc.ci95[1] if auroc.ci95 else auroc.value) >= 0.5:
+    if not turned_round(auroc, gap):
         return None
     return Judgement(
         "critical",
@@ -43,7 +46,7 @@ RULE = Rule(
     optional=("gap.swap",),
     evidence=("auroc.swap", "gap_std.swap", "gap.swap"),
     healthy={"auroc.swap": "> 0.8", "gap_std.swap": "> 0", "gap.swap": "> 0"},
-    thresholds={},
+    thresholds={"gap": GAP},
     judge=_judge,
     explains=(
         "ED101",

@@ -22,7 +22,9 @@ value is the data's fault.
 from collections.abc import Mapping
 
 from energydiag.results import Measurement
+from energydiag.rules.ends import high, low
 from energydiag.rules.rule import Judgement, Rule, Threshold
+from energydiag.rules.sign import turned_round
 from energydiag.rules.wording import with_interval
 
 _WARNING = Threshold(0.80, "the design's healthy range; not calibrated yet")
@@ -31,11 +33,10 @@ _CRITICAL = Threshold(0.60, "guess: closer to chance than to the healthy range")
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     auroc = given["auroc.swap"]
-    low, high = auroc.ci95 or (auroc.value, auroc.value)
-    if high >= _WARNING.value or high < 0.5:  # below .5 the order is turned round, which is another rule's finding
+    if high(auroc) >= _WARNING.value or turned_round(auroc, given.get("gap_std.swap")):  # another rule's finding
         return None
     return Judgement(
-        "critical" if low < _CRITICAL.value else "warning",
+        "critical" if low(auroc) < _CRITICAL.value else "warning",
         f"AUROC against other samples' actions is {with_interval(auroc)}; chance is 0.5.",
         "The energy depends too little on whether the action belongs to the context.",
     )
@@ -51,6 +52,6 @@ RULE = Rule(
     thresholds={"warning": _WARNING, "critical": _CRITICAL},
     judge=_judge,
     symptom=True,
-    explains=("ED203", "ED402", "ED404"),
+    explains=("ED203", "ED402", "ED404", "ED701"),
     fixes=("mixed-negatives", "lower-temperature"),
 )

@@ -2,7 +2,8 @@
 
 ## What it checks
 AUROC against the expert's action with noise of .15 is high, while that against other samples' actions, which lie
-farther off, is lower and poor.
+farther off, is lower and poor. Where a log is there and its InfoNCE stayed at chance, training did compare with
+something that it could not tell, and nothing is said.
 
 ## Why it is bad
 Noise shows in the action alone: it is rough where an expert is smooth. An energy that was asked for nothing else learns
@@ -25,17 +26,23 @@ from collections.abc import Mapping
 from energydiag.results import Measurement
 from energydiag.rules.ends import high, low
 from energydiag.rules.rule import Judgement, Rule, Threshold
+from energydiag.rules.sign import turned_round
 from energydiag.rules.wording import with_interval
 
 _NOISE = Threshold(0.8, "the design's healthy range for AUROC; not calibrated yet")
 _SWAP = Threshold(0.85, "calibrated on the fault benchmark: .79 where noise was all, .98 and more in healthy models")
 _CRITICAL = Threshold(0.6, "guess: closer to chance than to the healthy range")
+_LEARNED = Threshold(0.05, "plateau-at-chance's: a loss over noise alone is far below chance where noise is told")
 
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     noise, swap = given["auroc.noise_0.15"], given["auroc.swap"]
-    inverted = high(swap) < 0.5  # another rule's finding
-    if low(noise) <= max(_NOISE.value, high(swap)) or high(swap) >= _SWAP.value or inverted:
+    if low(noise) <= max(_NOISE.value, high(swap)) or high(swap) >= _SWAP.value:
+        return None
+    if turned_round(swap, given.get("gap_std.swap")):  # another rule's finding
+        return None
+    learned = given.get("run.chance_gap")
+    if learned is not None and high(learned) < _LEARNED.value:
         return None
     return Judgement(
         "critical" if high(swap) < _CRITICAL.value else "warning",
@@ -48,10 +55,10 @@ RULE = Rule(
     code="ED207",
     name="noise-only-training",
     needs=("auroc.noise_0.15", "auroc.swap"),
-    optional=("top1.swap", "top1.swap.chance"),
+    optional=("top1.swap", "top1.swap.chance", "gap_std.swap", "run.chance_gap"),
     evidence=("auroc.noise_0.15", "auroc.swap", "top1.swap", "top1.swap.chance"),
     healthy={"auroc.noise_0.15": "> 0.8", "auroc.swap": "> 0.8"},
-    thresholds={"noise": _NOISE, "swap": _SWAP, "critical": _CRITICAL},
+    thresholds={"noise": _NOISE, "swap": _SWAP, "critical": _CRITICAL, "learned": _LEARNED},
     judge=_judge,
     explains=("ED201",),
     fixes=("mixed-negatives",),

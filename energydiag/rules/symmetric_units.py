@@ -56,11 +56,13 @@ RULE = Rule(
         "ED303",
         "ED306",
         "ED310",
+        "ED311",
         "ED402",
         "ED404",
         "ED501",
         "ED502",
         "ED701",
+        "ED710",
     ),
     fixes=("fresh-weights",),
 )

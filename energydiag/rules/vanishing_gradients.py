@@ -1,8 +1,7 @@
-"""Vanishing parameter gradients: the loss does not reach the weights, or not the first ones.
+"""Vanishing parameter gradients: the loss does not reach the weights.
 
 ## What it checks
-The norm of the training loss's gradient over all parameters, and the norm in the first module that runs over that in
-the last.
+The norm of the training loss's gradient over all parameters.
 
 ## Why it is bad
 Weights without gradient do not learn; an optimiser that divides by the gradient's size then amplifies rounding.
@@ -27,7 +26,6 @@ from energydiag.rules.rule import Judgement, Rule, Threshold
 from energydiag.rules.wording import number
 
 _NORM = Threshold(1e-6, "guess: float32 rounding of a loss near 1 is 1e-7")
-_RATIO = Threshold(1e-3, "the design's healthy range; not calibrated yet")
 _FITTED = Threshold(0.01, "guess: share of chance below which small gradients only say that the batch is fitted")
 
 
@@ -40,13 +38,6 @@ def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
             f"The gradient of the loss has norm {number(norm)} over all parameters: nothing is learned.",
             "Somewhere between loss and weights a slope is zero.",
         )
-    ratio = given.get("gradient.parameters.first_last_ratio")
-    if ratio is not None and ratio.value < _RATIO.value:
-        return Judgement(
-            "warning",
-            f"The first module's gradient is {number(ratio.value)} of the last one's.",
-            "The gradient shrinks at every layer on its way back.",
-        )
     return None
 
 
@@ -54,10 +45,9 @@ RULE = Rule(
     code="ED301",
     name="vanishing-gradients",
     needs=("gradient.parameters.norm", "loss.swap", "loss.swap.chance"),
-    optional=("gradient.parameters.first_last_ratio",),
-    evidence=("gradient.parameters.norm", "gradient.parameters.first_last_ratio"),
-    healthy={"gradient.parameters.norm": "> 1e-6", "gradient.parameters.first_last_ratio": "> 1e-3"},
-    thresholds={"norm": _NORM, "ratio": _RATIO, "fitted": _FITTED},
+    evidence=("gradient.parameters.norm",),
+    healthy={"gradient.parameters.norm": "> 1e-6"},
+    thresholds={"norm": _NORM, "fitted": _FITTED},
     judge=_judge,
     symptom=True,
     fixes=("linear-head",),

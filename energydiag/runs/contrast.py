@@ -3,6 +3,7 @@
 With N negatives, temperature τ and a head whose energies span R, InfoNCE of a model that cannot tell is log(1 + N),
 and no weights bring it below log(1 + N·exp(−R/τ)). Where InfoNCE was not logged apart, the loss is taken for it.
 
+* ``run.info_nce.first``: the first one that was logged.
 * ``run.info_nce.last``, ``run.info_nce.chance``, ``run.info_nce.floor``: the mean over the log's end, and its limits.
 * ``run.info_nce.slope_last_half``: how far it moved along a robust line over the second half of its points.
 * ``run.chance_gap``: (chance − last) / chance. 0: nothing learned; 1: no loss left; below 0: worse than chance.
@@ -26,6 +27,7 @@ def _measure(run: Run) -> Iterable[Measurement | Skipped]:
     if not len(series):
         return
     last = mean(tail(series).value)
+    yield Measurement("run.info_nce.first", float(series.value[0]), "nat", 1)
     yield measured("run.info_nce.last", last, "nat")
     yield measured("run.info_nce.slope_last_half", change(last_half(series)), "nat")
     chance, floor = run.limits.chance, run.limits.floor

@@ -9,7 +9,7 @@
 * ``run.clipping_share``: share of the log's points whose gradient was longer than the limit (logged beside it, or set
   in the run's settings), or that a logged flag says were clipped; ``run.clipping_factor``: median of norm over limit.
 * ``run.update_ratio.median``: of ‖Δw‖ / ‖w‖ per step, as logged. About 1e-3 is usual (Karpathy, CS231n, "ratio of
-  weights:updates").
+  weights:updates"). ``run.update_ratio.first`` is the first one that was logged.
 * ``run.weight_norm.change``: largest |‖w‖ / ‖w₀‖ − 1| over the run; 0 where nothing moved.
 * ``run.weight_norm.last``: the last ‖w‖ over ‖w₀‖.
 * ``run.learning_rate.peak``, and ``run.learning_rate.warmup``: the first rate over it.
@@ -35,6 +35,7 @@ def _measure(run: Run) -> Iterable[Measurement | Skipped]:
     ratio = run.log.finite("update_ratio")
     if ratio is not None:
         yield Measurement("run.update_ratio.median", float(np.median(ratio.value)), "1", len(ratio))
+        yield Measurement("run.update_ratio.first", float(ratio.value[0]), "1", 1)
     weight = run.log.finite("weight_norm")
     if weight is not None and len(weight) > 1 and weight.value[0]:
         moved = float(np.abs(weight.value / weight.value[0] - 1).max())

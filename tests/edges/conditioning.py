@@ -8,6 +8,7 @@ CONTEXT, INTERACTION, ACTION = (f"conditioning.{name}" for name in ("context_use
 SCALE, SHIFT = (f"conditioning.blind.{name}.against_noise" for name in ("scale", "shift"))
 PAD, INVERTED, GAIN = (f"conditioning.{name}" for name in ("pad_effect", "inverted_mask", "turned_mask.auroc_gain"))
 MODE, REPEAT, DROP = (f"conditioning.{name}" for name in ("train_eval_shift", "repeat_shift", "bf16_auroc_drop"))
+ZERO, SLOPE = "gradient.context.zero_fraction", "gradient.actions.relative_median"
 PADDED: Values = {"data.padding_fraction": 0.1}
 
 EDGES: list[tuple[str, Values, Values, str]] = [
@@ -31,9 +32,12 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED505", {}, {INVERTED: 1.0, GAIN: -0.3, "auroc.swap": (0.81, 0.9), **PADDED}, "warning"),
     ("ED505", {}, {INVERTED: 1.0, GAIN: -0.3, "auroc.swap": (0.80, 0.9), **PADDED}, "critical"),
     ("ED505", {}, {INVERTED: 1.0, GAIN: 0.1, "auroc.swap": 0.9, **PADDED}, "critical"),
-    ("ED506", {MODE: (1.50, 2.0)}, {MODE: (1.51, 2.0)}, "warning"),
+    ("ED506", {MODE: (0.50, 2.0)}, {MODE: (0.51, 2.0)}, "warning"),
     ("ED507", {REPEAT: (0.0010, 0.1)}, {REPEAT: (0.0011, 0.1)}, "warning"),
     ("ED507", {}, {REPEAT: (1.0, 1.2)}, "warning"),
     ("ED507", {}, {REPEAT: (1.1, 1.2)}, "critical"),
+    ("ED509", {ZERO: (0.99, 1.0), SLOPE: 1.0}, {ZERO: (1.0, 1.0), SLOPE: 1.0}, "critical"),
+    ("ED509", {ZERO: 1.0, SLOPE: 9e-7}, {ZERO: 1.0, SLOPE: 1e-6}, "critical"),
+    ("ED510", {"model.dropout": 0.5}, {"model.dropout": 0.51}, "warning"),
     ("ED508", {DROP: (0.010, 0.1)}, {DROP: (0.011, 0.1)}, "warning"),
 ]

@@ -40,6 +40,18 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED201", {"auroc.swap": (0.7, 0.81)}, {"auroc.swap": (0.7, 0.79)}, "warning"),
     ("ED201", {"auroc.swap": (0.3, 0.49)}, {"auroc.swap": (0.45, 0.55)}, "critical"),
     (
+        "ED201",
+        {"auroc.swap": 0.4, "gap_std.swap": (-0.7, -0.51)},
+        {"auroc.swap": 0.4, "gap_std.swap": (-0.7, -0.50)},
+        "critical",
+    ),
+    (
+        "ED202",
+        {"auroc.swap": 0.4, "gap_std.swap": (-0.7, -0.50)},
+        {"auroc.swap": 0.4, "gap_std.swap": (-0.7, -0.51)},
+        "critical",
+    ),
+    (
         "ED202",
         {"auroc.swap": (0.3, 0.50), "gap_std.swap": -1},
         {"auroc.swap": (0.3, 0.49), "gap_std.swap": -1},
@@ -54,7 +66,7 @@ EDGES: list[tuple[str, Values, Values, str]] = [
         {NORM: 0.0, "loss.swap": 0.040, "loss.swap.chance": 4.0},
         "critical",
     ),
-    ("ED301", {NORM: 1, RATIO: 1e-3, **UNFITTED}, {NORM: 1, RATIO: 9e-4, **UNFITTED}, "warning"),
+    ("ED311", {RATIO: 1e-3}, {RATIO: 9e-4}, "warning"),
     ("ED302", {NORM: 1e3}, {NORM: 1001}, "critical"),
     ("ED302", {NORM: 1, RATIO: 1e3}, {NORM: 1, RATIO: 1001}, "warning"),
     (

@@ -5,6 +5,7 @@ from __future__ import annotations
 Values = dict[str, float | tuple[float, float]]
 
 FLAT, OFF, TWIN = "hidden.saturated_fraction", "hidden.dead_units", "weights.symmetric_units"
+CONTEXTS = "gradient.context.effective_rank"
 TABLE, FEATURES, WIDTH, ACTIONS = (
     "separation.table_rank",
     "hidden.effective_rank",
@@ -22,12 +23,13 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED105", {FLAT: 0.3, f"{FLAT}.worst": (0.50, 0.9)}, {FLAT: 0.3, f"{FLAT}.worst": (0.51, 0.9)}, "warning"),
     ("ED105", {}, {FLAT: 0.3, f"{FLAT}.worst": (0.90, 1.0)}, "warning"),
     ("ED105", {}, {FLAT: 0.3, f"{FLAT}.worst": (0.91, 1.0)}, "critical"),
-    ("ED106", {OFF: 0.3, f"{OFF}.worst": 0.75}, {OFF: 0.3, f"{OFF}.worst": 0.76}, "warning"),
+    ("ED106", {OFF: 0.3, f"{OFF}.worst": 0.65}, {OFF: 0.3, f"{OFF}.worst": 0.66}, "warning"),
     ("ED106", {}, {OFF: 0.3, f"{OFF}.worst": 0.95}, "warning"),
     ("ED106", {}, {OFF: 0.3, f"{OFF}.worst": 0.96}, "critical"),
     ("ED305", {TWIN: 0.05, f"{TWIN}.worst": 0.10}, {TWIN: 0.05, f"{TWIN}.worst": 0.11}, "warning"),
     ("ED305", {}, {TWIN: 0.50, f"{TWIN}.worst": 1.0}, "warning"),
     ("ED305", {}, {TWIN: 0.51, f"{TWIN}.worst": 1.0}, "critical"),
+    ("ED306", {CONTEXTS: 1.5, ACTIONS: 3}, {CONTEXTS: 1.49, ACTIONS: 3}, "warning"),
     ("ED306", {TABLE: 1.5, ACTIONS: 3}, {TABLE: 1.49, ACTIONS: 3}, "warning"),
     ("ED306", {TABLE: 1.0, ACTIONS: 2.9}, {TABLE: 1.0, ACTIONS: 3.0}, "warning"),
     ("ED306", {FEATURES: 1.5, **POOR}, {FEATURES: 1.49, **POOR}, "warning"),

@@ -109,6 +109,12 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED207", {}, {"auroc.noise_0.15": 0.9, "auroc.swap": (0.5, 0.59)}, "critical"),
     (
         "ED207",
+        {"auroc.noise_0.15": 0.9, "auroc.swap": 0.5, "run.chance_gap": (0.01, 0.04)},
+        {"auroc.noise_0.15": 0.9, "auroc.swap": 0.5, "run.chance_gap": (0.01, 0.05)},
+        "critical",
+    ),
+    (
+        "ED207",
         {"auroc.noise_0.15": (0.82, 0.9), "auroc.swap": (0.7, 0.83)},
         {"auroc.noise_0.15": 0.9, "auroc.swap": 0.83},
         "warning",

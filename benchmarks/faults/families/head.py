@@ -40,7 +40,7 @@ FAULTS = (
             shape(head="original"),
             recipe(learning_rate=1.0, clip=None, weight_decay=0.0, tau=0.5, anchor=0.0, alignment=0.0, ranking=0.0),
         ),
-        ("ED102",),
+        ("ED102", "ED710"),
         ("checkpoint", "log"),
         lambda facts: facts["dead"] > 0.5,
     ),

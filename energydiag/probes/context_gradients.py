@@ -1,0 +1,58 @@
+"""What of the context decides between two actions: d(E(h, a') − E(h, a*))/dh, a' being another sample's action.
+
+On at most 128 samples, spread over the episodes; the gradient of a sample is summed over its tokens.
+
+* ``gradient.context.zero_fraction``: share of the samples in which it is exactly 0, so that no change of the context,
+  however large its values, changes which action is better.
+* ``gradient.context.effective_rank``: of these gradients, each brought to length 1: the exponential of the entropy of
+  the singular values as shares of their sum (Roy and Vetterli 2007, eq. 2 to 4). It counts the directions of the
+  context that the order of actions listens to: 1 where everything goes through one linear number.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from energydiag.energies.gradients import ranking_gradients
+from energydiag.energies.pairs import Pairs
+from energydiag.probes.activations import effective_rank
+from energydiag.probes.evidence import Evidence
+from energydiag.probes.probe import Answer, Probe, measured
+from energydiag.results import Measurement, Skipped
+from energydiag.statistics import Resampler
+
+MOST_SAMPLES = 128
+
+
+def _measure(evidence: Evidence) -> Answer:
+    evidence.require_finite()
+    part = evidence.batch.take(evidence.batch.spread(MOST_SAMPLES))
+    actions = torch.stack((part.actions, part.actions.roll(1, dims=0)), dim=1)
+    pairs = Pairs(part.hidden, actions, part.pad_mask, shared=False)
+    gradient = ranking_gradients(evidence.energy, pairs, evidence.settings.memory_budget).float().cpu()
+    if not bool(torch.isfinite(gradient).all()):
+        return Answer(skipped=(Skipped("gradient.context.zero_fraction", "some gradients are not finite"),))
+    zero_n = gradient.flatten(1).eq(0).all(dim=1)
+    resampler = Resampler(part.groups.numpy(), evidence.settings.seed)
+    zero = measured("gradient.context.zero_fraction", resampler.mean(zero_n.double().numpy()), "1")
+    rank = direction_rank(gradient.flatten(1, -2).sum(dim=1) if gradient.dim() > 2 else gradient)
+    if rank is None:
+        nothing = Skipped("gradient.context.effective_rank", "no context changes which action is better")
+        return Answer((zero,), skipped=(nothing,))
+    return Answer((zero, Measurement("gradient.context.effective_rank", rank, "1", len(part))))
+
+
+def direction_rank(vectors_nD: Tensor) -> float | None:
+    """Effective rank of the directions of some vectors, each counting the same; None where all of them are 0."""
+    long = vectors_nD.double()
+    norms = torch.linalg.vector_norm(long, dim=1)
+    long = long[norms > 0] / norms[norms > 0, None]
+    if not len(long):
+        return None
+    singular = torch.linalg.svdvals(long)
+    rounding = torch.finfo(torch.float32).eps * max(long.shape) * float(singular[0])
+    return effective_rank(singular, rounding)
+
+
+PROBE = Probe("context gradients", _measure)
