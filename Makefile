@@ -4,7 +4,7 @@ BIN := .venv/bin
 # torch's own index would be asked for builds with CUDA otherwise; the constraint names the build that CI uses
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint samples bench docs clean
+.PHONY: demo test lint samples bench fault-guard docs clean
 
 demo: .venv/installed
 	$(BIN)/energydiag demo || test $$? -eq 1
@@ -20,6 +20,9 @@ lint: .venv/installed-dev
 
 samples: .venv/installed-samples
 	$(BIN)/python sample_checkpoints/make_samples.py
+
+fault-guard: .venv/installed
+	$(BIN)/python -m benchmarks.faults.run guard
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/energies.py

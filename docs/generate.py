@@ -11,6 +11,7 @@ from energydiag.fixes import fixes
 from energydiag.fixes.planning import AUTO, NEEDS
 from energydiag.probes import Probe
 from energydiag.rules import rules
+from energydiag.rules.calibration import calibrations
 from energydiag.runs import NAMES, Family
 from energydiag.runs.names import matched
 
@@ -27,6 +28,14 @@ def rules_page() -> str:
         if rule.thresholds:
             parts.append("### Thresholds\n")
             parts.append("\n".join(f"* {name}: {t.value:g} ({t.source})" for name, t in rule.thresholds.items()) + "\n")
+        seen = calibrations()[rule.code].lines()
+        parts.append("### On the fault benchmark's calibration part\n")
+        parts.append(f"{seen[0]}\n")
+        if seen[1:]:
+            parts.append(
+                "\n".join(f"* `{name}`:{rest}" for name, _, rest in (line.partition(":") for line in seen[1:]))
+            )
+            parts.append("")
         parts.append(f"Looks at: {', '.join(f'`{name}`' for name in (*rule.needs, *rule.optional))}.")
         if rule.fixes:
             parts.append(f"Fixes: {', '.join(f'`{name}`' for name in rule.fixes)}.")

@@ -15,6 +15,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from safetensors import safe_open
+
 from benchmarks.faults import run as command
 from benchmarks.faults import starts
 from benchmarks.faults.architectures import ARCHITECTURES, Shape, action_layers, build, first_layers, last_layer
@@ -91,13 +93,14 @@ def test_results_are_written_and_keep_what_others_wrote(finished: Path, tmp_path
     assert len(lines) == 2
     assert found["peers"] == {"someone": 1}
     assert found["repair"] == {}
-    assert found["test"]["macro_recall"]["value"] == 1
-    assert found["test"]["macro_recall"]["n"] == 3
-    assert set(found["test"]["faults"]) == {"sign-flipped", "nan-rows", "copied-optimiser"}
-    assert found["test"]["not_effective"] == {"healthy": 1}
-    assert found["test"]["log_only"]["faults"].keys() == {"sign-flipped", "copied-optimiser"}
-    assert found["calibration"]["macro_recall"]["value"] is None
-    assert (tmp_path / "confusion-test.png").read_bytes()[1:4] == b"PNG"
+    told = found["calibration"]
+    assert told["macro_recall"]["value"] == 1
+    assert told["macro_recall"]["n"] == 3
+    assert set(told["faults"]) == {"sign-flipped", "nan-rows", "copied-optimiser"}
+    assert told["not_effective"] == {"healthy": 1}
+    assert told["log_only"]["faults"].keys() == {"sign-flipped", "copied-optimiser"}
+    assert found["test"]["macro_recall"]["value"] is None
+    assert (tmp_path / "confusion-calibration.png").read_bytes()[1:4] == b"PNG"
 
 
 def test_a_run_comes_out_the_same_again(finished: Path, tmp_path: Path) -> None:
@@ -150,17 +153,26 @@ def test_there_are_enough_runs_and_no_two_are_the_same() -> None:
         own = [run.cell for run in every if run.name == name]
         assert len({cell.seed for cell in own}) >= 3
         assert len({cell.architecture for cell in own}) >= 3
-    assert {run.id for run in every} == {run.id for part in TASKS for run in runs(part)}
+    assert {run.id for run in every} == {run.id for part in ("calibration", "test") for run in runs(part)}
 
 
-def test_calibration_sees_neither_the_tasks_nor_the_held_out_architectures_of_the_test() -> None:
-    assert not set(TASKS["calibration"]) & set(TASKS["test"])
-    calibration = runs("calibration")
+def test_calibration_sees_no_task_no_seed_and_no_held_out_architecture_of_the_test() -> None:
+    calibration, test = runs("calibration"), runs("test")
     assert not {run.cell.architecture for run in calibration} & set(HELD_OUT)
-    assert not {run.cell.seed for run in calibration} & {run.cell.seed for run in runs("test")}
-    samples = dump(Choice(part="test"), 0)
-    assert samples.task is not None
-    assert set(samples.task.tolist()) == set(TASKS["test"])
+    assert {run.cell.architecture for run in test} >= set(HELD_OUT)
+    assert not {run.cell.seed for run in calibration} & {run.cell.seed for run in test}
+    seen, unseen = ({run.recipe.data.tasks for run in some} for some in (calibration, test))
+    assert not {TASKS[name] for name in seen} & {TASKS[name] for name in unseen}
+    assert not {TASKS[name][0] for name in seen} & {TASKS[name][0] for name in unseen}  # the files of other tasks
+    names = {}
+    for folder in {TASKS[name][0] for name in seen | unseen}:
+        with safe_open(folder / "train-batch.safetensors", "pt") as file:
+            names[folder] = set(json.loads(file.metadata()["tasks"]))
+    assert not set.intersection(*names.values())
+    for name, (_, tasks) in TASKS.items():
+        samples = dump(Choice(tasks=name), 0)
+        assert samples.task is not None
+        assert set(samples.task.tolist()) == set(tasks)
 
 
 def test_every_recipe_goes_through_json_and_every_code_is_a_rule_or_a_name() -> None:

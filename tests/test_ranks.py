@@ -414,6 +414,7 @@ def test_the_command_line_under_torchrun(tmp_path: Path) -> None:
     command += ["--fix", "linear-head", "--fix", "mixed-negatives"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TESTS.parent)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.stdout.startswith("{"), (done.stdout, done.stderr)
     result = json.loads(done.stdout)  # one result: the other process said nothing
     out = tmp_path / "out"
     assert result == json.loads((out / "result.json").read_text())

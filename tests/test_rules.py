@@ -11,6 +11,7 @@ import pytest
 
 from energydiag.results import Finding, Measurement
 from energydiag.rules import judge, rules
+from energydiag.rules.calibration import calibrations
 
 HEADINGS = ["What it checks", "Why it is bad", "Example", "What to do", "Known limits"]
 
@@ -47,6 +48,16 @@ def test_every_threshold_has_a_source_and_evidence_is_asked_for(code: str) -> No
     assert rule.evidence
     assert set(rule.evidence) <= {*rule.needs, *rule.optional}
     assert set(rule.healthy) <= {*rule.needs, *rule.optional}
+
+
+def test_every_rule_has_its_calibration_beside_it() -> None:
+    assert calibrations().keys() == rules().keys()
+    for code, seen in calibrations().items():
+        rule = rules()[code]
+        assert seen.measurement.keys() <= {*rule.needs, *rule.optional}
+        assert 0 <= seen.healthy[0] <= seen.healthy[1]
+        assert seen.healthy[1] >= 20
+        assert seen.lines()[0].startswith(f"Found in {seen.healthy[0]} of {seen.healthy[1]} healthy runs")
 
 
 def test_explanations_name_rules_that_exist_and_go_round_in_no_circle() -> None:

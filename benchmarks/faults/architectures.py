@@ -186,6 +186,36 @@ class FiLM(Own):
         return cast("Tensor", self.out(x))
 
 
+class Distance(Own):
+    """A weighted sum of the squared differences of φ(h) and ψ(a)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        wide = 2 * shape.width
+        self.phi = Tower(shape, self.pool.width, wide)
+        self.psi = Tower(shape, self.flat, wide)
+        self.out = nn.Linear(wide, 1)
+        with torch.no_grad():
+            self.out.weight.abs_()  # a distance to begin with; nothing keeps it one
+
+    def raw(self, context: Tensor, action: Tensor) -> Tensor:
+        return cast("Tensor", self.out((self.phi(context) - self.psi(action)).square()))
+
+
+class Hadamard(Own):
+    """An MLP over φ(h) ∘ ψ(a), the elementwise product of two towers (Kim et al. 2017)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        wide = 2 * shape.width
+        self.phi = Tower(shape, self.pool.width, wide)
+        self.psi = Tower(shape, self.flat, wide)
+        self.net = _mlp(shape, wide, 1, wide)
+
+    def raw(self, context: Tensor, action: Tensor) -> Tensor:
+        return cast("Tensor", self.net(self.phi(context) * self.psi(action)))
+
+
 def _cross_attention(shape: Shape) -> nn.Module:
     module = CrossAttentionEnergy(
         shape.context,
@@ -209,6 +239,8 @@ ARCHITECTURES: dict[str, Callable[[Shape], nn.Module]] = {
     "concat-mlp": ConcatMLP,
     "two-tower": TwoTower,
     "film": FiLM,
+    "distance": Distance,
+    "hadamard": Hadamard,
 }
 
 Inputs = tuple[Tensor, Tensor, "Tensor | None"]
@@ -370,7 +402,7 @@ def last_layer(module: nn.Module) -> nn.Linear:
         return inner.prediction_head.fc2
     if isinstance(inner, TwoTower):
         return inner.bias
-    return cast("nn.Linear", inner.out if isinstance(inner, FiLM) else inner.net[-1])
+    return cast("nn.Linear", inner.net[-1] if isinstance(inner, ConcatMLP | Hadamard) else inner.out)
 
 
 def action_layers(module: nn.Module) -> list[nn.Linear]:
@@ -378,7 +410,7 @@ def action_layers(module: nn.Module) -> list[nn.Linear]:
     inner = inner_of(module)
     if isinstance(inner, CrossAttentionEnergy):
         return [inner.action_linear.fc1]
-    if isinstance(inner, TwoTower):
+    if isinstance(inner, TwoTower | Distance | Hadamard):
         return [cast("nn.Linear", inner.psi.net[0]), inner.psi.skip]
     return [cast("nn.Linear", inner.first if isinstance(inner, FiLM) else inner.of_action)]
 
@@ -389,7 +421,7 @@ def first_layers(module: nn.Module) -> list[nn.Linear]:
     layers = action_layers(module)[:1]
     if isinstance(inner, CrossAttentionEnergy):
         layers.append(inner.state_linear.fc1)
-    elif isinstance(inner, TwoTower):
+    elif isinstance(inner, TwoTower | Distance | Hadamard):
         layers.append(cast("nn.Linear", inner.phi.net[0]))
     elif isinstance(inner, FiLM):
         layers.append(cast("nn.Linear", inner.context[0]))
@@ -403,6 +435,6 @@ def action_tower(module: nn.Module) -> list[nn.Parameter]:
     inner = inner_of(module)
     if isinstance(inner, CrossAttentionEnergy):
         return list(inner.action_linear.parameters())
-    if isinstance(inner, TwoTower):
+    if isinstance(inner, TwoTower | Distance | Hadamard):
         return list(inner.psi.parameters())
     return [p for layer in action_layers(module) for p in layer.parameters()]

@@ -14,9 +14,14 @@ from energydiag import load_batch
 from energydiag.batch import Batch
 
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_checkpoints"
+OTHERS = Path(__file__).resolve().parent / "demonstrations"
 
-TASKS = {"calibration": (1, 3, 4, 6, 7), "test": (0, 2, 5)}
-"""Which of the eight tasks each part trains and is measured on."""
+TASKS = {
+    "five": (SAMPLES, (1, 3, 4, 6, 7)),
+    "three": (SAMPLES, (0, 2, 5)),
+    "others": (OTHERS, (0, 1, 2, 3)),
+}
+"""Sets of tasks that a run may be trained and measured on: where they lie, and which of those there."""
 
 MOST_MEASURED = 256
 """Samples in a dump."""
@@ -27,7 +32,7 @@ class Choice:
     """Which samples a run sees.
 
     Attributes:
-        part: A key of `TASKS`.
+        tasks: A key of `TASKS`.
         pooled: Whether contexts are pooled to one vector.
         layers: Whether the dump names what the policy's layers would have done.
         padded_only: Whether samples without any hidden token are left out.
@@ -35,7 +40,7 @@ class Choice:
         dump_flaws: Keys of `FLAWS`, for the dump.
     """
 
-    part: str = "calibration"
+    tasks: str = "five"
     pooled: bool = False
     layers: bool = True
     padded_only: bool = False
@@ -62,9 +67,9 @@ def dump(choice: Choice, seed: int) -> Batch:
     return found if choice.layers else replace(found, layer_actions=None, policy_actions=None)
 
 
-@functools.lru_cache(maxsize=2)
-def _whole(split: str) -> Batch:
-    batch = load_batch(SAMPLES / f"{split}-batch.safetensors")
+@functools.lru_cache(maxsize=4)
+def _whole(folder: Path, split: str) -> Batch:
+    batch = load_batch(folder / f"{split}-batch.safetensors")
     layers = batch.layer_actions
     assert layers is not None
     return replace(
@@ -73,10 +78,11 @@ def _whole(split: str) -> Batch:
 
 
 def _selected(split: str, choice: Choice) -> Batch:
-    batch = _whole(split)
+    folder, wanted = TASKS[choice.tasks]
+    batch = _whole(folder, split)
     assert batch.task is not None
     assert batch.pad_mask is not None
-    kept = torch.isin(batch.task, torch.tensor(TASKS[choice.part]))
+    kept = torch.isin(batch.task, torch.tensor(wanted))
     if choice.padded_only:
         kept &= batch.pad_mask.any(dim=1)
     batch = batch.take(torch.nonzero(kept).reshape(-1))

@@ -52,18 +52,12 @@ def write_results(out: Path, results: Path) -> list[str]:
 def verdicts_of(out: Path, view: str) -> list[Verdict]:
     """What the rules say now of every measured run, looking at one view of it."""
     folders = ((run, out / run.id) for run in runs())
-    return [_verdict(run, folder, VIEWS[view]) for run, folder in folders if (folder / DIAGNOSIS).exists()]
+    return [verdict_of(run, folder, VIEWS[view]) for run, folder in folders if (folder / DIAGNOSIS).exists()]
 
 
-def _verdict(run: Run, folder: Path, files: Sequence[str]) -> Verdict:
-    read = [json.loads((folder / name).read_text(encoding="utf-8")) for name in files]
-    told = [diagnosis for diagnosis in read if diagnosis["kind"] != "failure"]
-    measurements = [
-        Measurement(**{**plain, "ci95": tuple(plain["ci95"]) if plain["ci95"] else None})
-        for diagnosis in told
-        for plain in diagnosis["measurements"]
-    ]
-    findings = judge(measurements).findings
+def verdict_of(run: Run, folder: Path, files: Sequence[str]) -> Verdict:
+    """What the rules say now of one measured run."""
+    findings = judge(measurements_of(folder, files)).findings
     return Verdict(
         id=run.id,
         kind=run.kind,
@@ -73,8 +67,22 @@ def _verdict(run: Run, folder: Path, files: Sequence[str]) -> Verdict:
         found=tuple(Named(f.code, f.name, f.severity == "critical") for f in findings),
         architecture=run.cell.architecture,
         part=run.cell.part,
-        failed=len(told) < len(read),
+        failed=len(_told(folder, files)) < len(files),
     )
+
+
+def measurements_of(folder: Path, files: Sequence[str]) -> list[Measurement]:
+    """All that was measured of a run."""
+    return [
+        Measurement(**{**plain, "ci95": tuple(plain["ci95"]) if plain["ci95"] else None})
+        for diagnosis in _told(folder, files)
+        for plain in diagnosis["measurements"]
+    ]
+
+
+def _told(folder: Path, files: Sequence[str]) -> list[dict[str, Any]]:
+    read = [json.loads((folder / name).read_text(encoding="utf-8")) for name in files]
+    return [diagnosis for diagnosis in read if diagnosis["kind"] != "failure"]
 
 
 def _of_part(verdicts: Iterable[Verdict], part: str) -> list[Verdict]:

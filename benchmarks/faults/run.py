@@ -1,4 +1,4 @@
-"""``python -m benchmarks.faults.run train|measure|score``: see README.md beside this file."""
+"""``python -m benchmarks.faults.run train|measure|calibrate|score|guard``: see README.md beside this file."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from .catalogue import Run, runs
 from .work import DIAGNOSIS, measure_run, train_run
 
 RESULTS = Path(__file__).parent / "results.json"
+CALIBRATION = Path(__file__).parents[2] / "energydiag" / "rules" / "calibration.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -50,10 +51,28 @@ def _measure(options: argparse.Namespace) -> None:
 
 
 def _score(options: argparse.Namespace) -> None:
+    from .guard import write_guard
     from .report import write_results
 
     for line in write_results(options.out, options.results):
         _say(line)
+    write_guard(options.out, options.results)
+
+
+def _calibrate(options: argparse.Namespace) -> None:
+    from .calibrate import write_calibration
+
+    _say(f"{write_calibration(options.out, CALIBRATION)} runs of the calibration part")
+
+
+def _guard(options: argparse.Namespace) -> None:
+    from .guard import guard
+
+    well, lines = guard(options.results, options.jobs)
+    for line in lines:
+        _say(line)
+    if not well:
+        raise SystemExit("the guarded runs are told worse than before")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,7 +84,12 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--again", action="store_true", help="also those that were measured before")
     score = commands.add_parser("score", help="judge the measurements by the rules as they are now, and count")
     score.add_argument("--results", type=Path, default=RESULTS, help="where the numbers go")
-    for command, act in ((train, _train), (measure, _measure), (score, _score)):
+    calibrate = commands.add_parser("calibrate", help="write the figures that stand beside the rules' thresholds")
+    guard = commands.add_parser("guard", help="train, measure and judge a small part, and compare with the results")
+    guard.add_argument("--jobs", type=int, default=2, help="processes at once")
+    guard.add_argument("--results", type=Path, default=RESULTS, help="what to compare with")
+    guard.set_defaults(act=_guard)
+    for command, act in ((train, _train), (measure, _measure), (score, _score), (calibrate, _calibrate)):
         command.add_argument("--out", type=Path, required=True, help="folder of the runs")
         command.set_defaults(act=act)
     for command in (train, measure):

@@ -14,6 +14,7 @@ def rules(
 ) -> None:
     """The catalogue of rules; why one exists, and what to do about its finding."""
     from energydiag.rules import rules as known
+    from energydiag.rules.calibration import calibrations
 
     if code is None:
         for rule in known().values():
@@ -25,6 +26,9 @@ def rules(
             typer.echo(_page(rule.code, rule.name, rule.page))
             for name, threshold in rule.thresholds.items():
                 typer.echo(f"Threshold ({name}): {threshold.value:g}; {threshold.source}.")
+            typer.echo(
+                "\n".join(["", "On the fault benchmark's calibration part:", *calibrations()[rule.code].lines(), ""])
+            )
             if rule.fixes:
                 typer.echo(f"Fixes: {', '.join(rule.fixes)}.")
             return

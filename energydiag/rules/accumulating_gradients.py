@@ -32,7 +32,7 @@ from energydiag.rules.wording import number, percent
 _RISES = Threshold(
     0.75, "calibrated on the fault benchmark: healthy at most 0.63, other faults 0.67, without zero_grad at least 0.83"
 )
-_GROWTH = Threshold(15.0, "calibrated on the fault benchmark: healthy at most 8, without zero_grad at least 36")
+_GROWTH = Threshold(10.0, "calibrated on the fault benchmark: healthy at most 8, without zero_grad at least 11")
 _FALL = Threshold(0.2, "calibrated on the fault benchmark: healthy at least 0.37, without zero_grad at most 0.01")
 _POINTS = Threshold(20, "guess: of twenty falls and rises of equal chance, fifteen and more rise one time in fifty")
 

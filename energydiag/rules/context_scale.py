@@ -36,11 +36,15 @@ _RANKS = Threshold(
     "calibrated on the fault benchmark: .92 to .97 where a model trained in spite of it, .97 to .99 in healthy ones",
 )
 
+_START = Threshold(3.0, "overconfident-start's: three times chance")
+
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     rms, ratio, auroc = given["data.context_rms"], given.get("data.context_scale_ratio"), given.get("auroc.swap")
     gain = given.get("field.correction_gain.k8")
-    if auroc is not None and low(auroc) > _RANKS.value and (gain is None or high(gain) >= 0):
+    first, chance = given.get("run.info_nce.first"), given.get("run.info_nce.chance")
+    calm = first is None or chance is None or first.value <= _START.value * chance.value
+    if auroc is not None and low(auroc) > _RANKS.value and (gain is None or high(gain) >= 0) and calm:
         return None
     if ratio is not None and low(ratio) > _RATIO.value:
         summary = f"One context dimension has {number(ratio.value)} times the standard deviation of the median one."
@@ -55,10 +59,16 @@ RULE = Rule(
     code="ED607",
     name="context-scale",
     needs=("data.context_rms",),
-    optional=("data.context_scale_ratio", "auroc.swap", "field.correction_gain.k8"),
+    optional=(
+        "data.context_scale_ratio",
+        "auroc.swap",
+        "field.correction_gain.k8",
+        "run.info_nce.first",
+        "run.info_nce.chance",
+    ),
     evidence=("data.context_rms", "data.context_scale_ratio"),
     healthy={"data.context_rms": "about 1", "data.context_scale_ratio": "< 300"},
-    thresholds={"rms": _RMS, "ratio": _RATIO, "ranks": _RANKS},
+    thresholds={"start": _START, "rms": _RMS, "ratio": _RATIO, "ranks": _RANKS},
     judge=_judge,
     explains=(
         "ED101",
@@ -67,6 +77,7 @@ RULE = Rule(
         "ED106",
         "ED201",
         "ED203",
+        "ED206",
         "ED301",
         "ED302",
         "ED303",
@@ -78,5 +89,7 @@ RULE = Rule(
         "ED502",
         "ED701",
         "ED711",
+        "ED713",
+        "ED718",
     ),
 )

@@ -29,15 +29,16 @@ from energydiag.rules.wording import percent
 
 _WARNING = Threshold(
     0.65,
-    "calibrated on the fault benchmark: .69 and more where relus were dead, .60 in fresh ones, .23 in healthy models",
+    "calibrated on the fault benchmark: .69 and more where relus were dead, .60 in fresh layers, .75 in a healthy one",
 )
+_WHOLE = Threshold(0.5, "calibrated on the fault benchmark: .61 and more where relus were dead, .35 in healthy models")
 _CRITICAL = Threshold(0.95, "guess: what is left of the layer is a bottleneck")
 _SAMPLES = Threshold(32, "guess: a unit that is on for one sample in ten is off for all of 32 in 3 % of the cases")
 
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     worst, whole = given["hidden.dead_units.worst"], given["hidden.dead_units"]
-    if worst.n < _SAMPLES.value or worst.value <= _WARNING.value:
+    if worst.n < _SAMPLES.value or worst.value <= _WARNING.value or whole.value <= _WHOLE.value:
         return None
     return Judgement(
         "critical" if worst.value > _CRITICAL.value else "warning",
@@ -53,7 +54,7 @@ RULE = Rule(
     needs=("hidden.dead_units.worst", "hidden.dead_units"),
     evidence=("hidden.dead_units.worst", "hidden.dead_units"),
     healthy={"hidden.dead_units.worst": "< 65 %, good 0"},
-    thresholds={"warning": _WARNING, "critical": _CRITICAL, "samples": _SAMPLES},
+    thresholds={"warning": _WARNING, "whole": _WHOLE, "critical": _CRITICAL, "samples": _SAMPLES},
     judge=_judge,
     explains=(
         "ED102",

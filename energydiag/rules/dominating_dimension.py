@@ -26,7 +26,7 @@ from energydiag.results import Measurement
 from energydiag.rules.rule import Judgement, Rule, Threshold
 from energydiag.rules.wording import number, percent
 
-_TIMES_EQUAL = Threshold(3.0, "the design's healthy range for a gripper; not calibrated yet")
+_TIMES_EQUAL = Threshold(3.0, "the design's healthy range for a gripper")
 
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:

@@ -30,7 +30,7 @@ from energydiag.rules.wording import number
 _SPREAD = Threshold(
     100.0, "guess: one deviation away the weight is e^-100, and the smallest number of float32 is e^-103"
 )
-_RANKS = Threshold(0.8, "the design's healthy range for AUROC; not calibrated yet")
+_RANKS = Threshold(0.8, "the design's healthy range for AUROC")
 
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:

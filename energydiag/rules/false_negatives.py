@@ -28,7 +28,7 @@ from energydiag.rules.ends import low
 from energydiag.rules.rule import Judgement, Rule, Threshold
 from energydiag.rules.wording import number, percent
 
-_RATE = Threshold(0.05, "the design's healthy range; not calibrated yet")
+_RATE = Threshold(0.05, "the design's healthy range")
 
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:

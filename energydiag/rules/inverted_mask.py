@@ -29,7 +29,7 @@ from energydiag.rules.wording import number, percent
 
 TURNED = Threshold(0.95, "guess: next to nothing of the context's effect comes from the visible tokens")
 _GAIN = Threshold(0.05, "guess: AUROC, a tenth of the way from chance to perfect")
-_RANKS = Threshold(0.8, "the design's healthy range for AUROC; not calibrated yet")
+_RANKS = Threshold(0.8, "the design's healthy range for AUROC")
 
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:

@@ -30,13 +30,13 @@ from energydiag.rules.ends import high, low
 from energydiag.rules.rule import Judgement, Rule, Threshold
 from energydiag.rules.wording import number, percent
 
-_RANKS = Threshold(0.8, "the design's healthy range for AUROC; not calibrated yet")
+_RANKS = Threshold(0.8, "the design's healthy range for AUROC")
 _TRUST_LOW = Threshold(
     0.6, "calibrated on the fault benchmark: .31 to .40 with a jagged field, .73 and more with any other fault or none"
 )
 _TRUST_HIGH = Threshold(3.0, "the design's healthy range; nothing in the calibration runs is above 1")
-_VIOLATIONS = Threshold(0.15, "the design's healthy range; not calibrated yet")
-_SPEARMAN = Threshold(0.7, "the design's healthy range; not calibrated yet")
+_VIOLATIONS = Threshold(0.15, "the design's healthy range")
+_SPEARMAN = Threshold(0.7, "the design's healthy range")
 
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:

@@ -29,7 +29,7 @@ from energydiag.rules.ends import high, low
 from energydiag.rules.rule import Judgement, Rule, Threshold
 from energydiag.rules.wording import percent, with_interval
 
-_RANKS = Threshold(0.8, "the design's healthy range for AUROC; not calibrated yet")
+_RANKS = Threshold(0.8, "the design's healthy range for AUROC")
 _GAIN = Threshold(0.0, "by definition: below 0 the action error grows")
 
 _STEPS = (4, 8)

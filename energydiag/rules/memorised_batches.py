@@ -56,5 +56,15 @@ RULE = Rule(
     healthy={"run.validation.chance_gap": "near that of training"},
     thresholds={"learned": _LEARNED, "held out": _HELD_OUT},
     judge=_judge,
-    explains=("ED708",),
+    explains=(
+        "ED108",
+        "ED201",
+        "ED203",
+        "ED205",
+        "ED206",
+        "ED401",
+        "ED402",
+        "ED404",
+        "ED708",
+    ),
 )

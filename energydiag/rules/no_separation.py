@@ -27,7 +27,7 @@ from energydiag.rules.rule import Judgement, Rule, Threshold
 from energydiag.rules.sign import turned_round
 from energydiag.rules.wording import with_interval
 
-_WARNING = Threshold(0.80, "the design's healthy range; not calibrated yet")
+_WARNING = Threshold(0.80, "the design's healthy range")
 _CRITICAL = Threshold(0.60, "guess: closer to chance than to the healthy range")
 
 

@@ -29,7 +29,7 @@ from energydiag.rules.rule import Judgement, Rule, Threshold
 from energydiag.rules.sign import turned_round
 from energydiag.rules.wording import with_interval
 
-_NOISE = Threshold(0.8, "the design's healthy range for AUROC; not calibrated yet")
+_NOISE = Threshold(0.8, "the design's healthy range for AUROC")
 _SWAP = Threshold(0.85, "calibrated on the fault benchmark: .79 where noise was all, .98 and more in healthy models")
 _CRITICAL = Threshold(0.6, "guess: closer to chance than to the healthy range")
 _LEARNED = Threshold(0.05, "plateau-at-chance's: a loss over noise alone is far below chance where noise is told")

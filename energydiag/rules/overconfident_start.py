@@ -50,6 +50,12 @@ RULE = Rule(
     healthy={"run.info_nce.first": "about chance"},
     thresholds={"times": _TIMES},
     judge=_judge,
-    explains=("ED302", "ED303", "ED707", "ED715"),
+    explains=(
+        "ED302",
+        "ED303",
+        "ED707",
+        "ED715",
+        "ED719",
+    ),
     fixes=("clamped-temperature", "adaptive-temperature"),
 )

@@ -2,7 +2,8 @@
 
 ## What it checks
 How far the validation loss rose along a robust line from where it was lowest to the end (the lower end of its
-interval), that it ends above the training loss, and that the training loss does not rise.
+interval), that it ends above the training loss, and that the training loss does not rise. A validation loss that ends
+worse than chance, while training took half of the loss at chance away, counts without a rise.
 
 ## Why it is bad
 From the lowest validation on, training learns the samples by heart. The last checkpoint is worse than an earlier one.
@@ -26,20 +27,23 @@ from energydiag.rules.rule import Judgement, Rule, Threshold
 from energydiag.rules.wording import number, with_interval
 
 _RISE = Threshold(0.05, "guess: a twentieth above the lowest validation loss")
+_LEARNED = Threshold(0.5, "guess: half of the way from chance to 0")
 
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     rise, gap, trained = given["run.validation_rise"], given["run.validation_gap"], given["run.loss.rise"]
-    if low(rise) <= _RISE.value:
-        return None
     if low(gap) <= 0 or low(trained) > 0:
         return None
-    chance = given.get("run.validation.chance_gap")
+    chance, learned = given.get("run.validation.chance_gap"), given.get("run.chance_gap")
     worse = chance is not None and high(chance) < 0
+    by_heart = worse and learned is not None and low(learned) > _LEARNED.value
+    if low(rise) <= _RISE.value and not by_heart:
+        return None
+    rose = f"rose from its lowest by {with_interval(rise)} of it, and " if low(rise) > _RISE.value else ""
     return Judgement(
         "critical" if worse else "warning",
-        f"The validation loss rose from its lowest by {with_interval(rise)} of it, and ends {number(gap.value)} above "
-        "the training loss" + (", worse than chance." if worse else "."),
+        f"The validation loss {rose}ends {number(gap.value)} above the training loss"
+        + (", worse than chance." if worse else "."),
         "The head has more freedom than the samples can hold, and learns them by heart.",
     )
 
@@ -48,14 +52,16 @@ RULE = Rule(
     code="ED708",
     name="overfitting",
     needs=("run.validation_rise", "run.validation_gap", "run.loss.rise"),
-    optional=("run.validation.chance_gap", "run.validation.last"),
+    optional=("run.validation.chance_gap", "run.chance_gap", "run.validation.last"),
     evidence=("run.validation_rise", "run.validation_gap", "run.validation.last", "run.validation.chance_gap"),
     healthy={"run.validation_rise": "0", "run.validation_gap": "about 0"},
-    thresholds={"rise": _RISE},
+    thresholds={"rise": _RISE, "learned": _LEARNED},
     judge=_judge,
     explains=(
+        "ED108",
         "ED201",
         "ED203",
+        "ED205",
         "ED206",
         "ED401",
         "ED402",

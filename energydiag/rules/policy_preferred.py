@@ -50,5 +50,6 @@ RULE = Rule(
     thresholds={},
     judge=_judge,
     symptom=True,
+    explains=("ED401", "ED402", "ED404"),
     fixes=("mixed-negatives", "adversarial-negatives", "alignment-loss", "distance-ranking"),
 )

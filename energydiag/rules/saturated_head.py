@@ -26,7 +26,7 @@ from energydiag.results import Measurement
 from energydiag.rules.rule import Judgement, Rule, Threshold
 from energydiag.rules.wording import percent
 
-_WARNING = Threshold(0.10, "the design's healthy range; not calibrated yet")
+_WARNING = Threshold(0.10, "the design's healthy range")
 _CRITICAL = Threshold(0.50, "guess: with most pairs on the flat part, the median gradient passes through it")
 
 
@@ -72,6 +72,7 @@ RULE = Rule(
         "ED508",
         "ED701",
         "ED706",
+        "ED719",
     ),
     fixes=("linear-head", "fresh-weights", "softplus-head", "rescaled-head"),
 )

@@ -31,7 +31,7 @@ from energydiag.rules.ends import low
 from energydiag.rules.rule import Judgement, Rule, Threshold
 from energydiag.rules.wording import number
 
-_RANKS = Threshold(0.8, "the design's healthy range for AUROC; not calibrated yet")
+_RANKS = Threshold(0.8, "the design's healthy range for AUROC")
 _UNSURE = Threshold(0.5, "guess: the softmax trusts its favourite less than half as much as it deserves")
 
 
@@ -61,6 +61,9 @@ RULE = Rule(
     healthy={"npc.swap": "about 1 − top-1", "loss.swap": "far below chance"},
     thresholds={"ranks": _RANKS, "unsure": _UNSURE},
     judge=_judge,
-    explains=("ED103",),
+    explains=(
+        "ED103",
+        "ED719",
+    ),
     fixes=("lower-temperature", "clamped-temperature", "adaptive-temperature"),
 )

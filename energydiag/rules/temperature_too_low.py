@@ -31,7 +31,7 @@ from energydiag.rules.ends import low
 from energydiag.rules.rule import Judgement, Rule, Threshold
 from energydiag.rules.wording import number
 
-_RANKS = Threshold(0.8, "the design's healthy range for AUROC; not calibrated yet")
+_RANKS = Threshold(0.8, "the design's healthy range for AUROC")
 _TIMES = Threshold(2.0, "guess: trained softmaxes are all a little too sure on other samples")
 
 

@@ -10,8 +10,8 @@ two differ by more than the energies themselves, the loss of training says littl
 another slope at every step.
 
 ## Example
-The sample `healthy`: with dropout .2, as it is rebuilt, training mode moves E by .48 of its spread, with .5 by .93,
-with .9 by 1.94. The last one is reported.
+The sample `healthy`: with dropout .1 training mode moves E by .25 of its spread, with .2 by .34, with .5 by .65, with
+.9 by 1.4. The last two are reported.
 
 ## What to do
 Train without dropout (`no-dropout`), above all over the action tokens; put LayerNorm in the place of batch
@@ -19,7 +19,7 @@ normalisation.
 
 ## Known limits
 A state dict does not hold dropout rates: those of the rebuilt model count, and the run may have had others. The
-expert's actions alone are looked at.
+expert's action and one other are looked at.
 """
 
 from collections.abc import Mapping
@@ -30,7 +30,8 @@ from energydiag.rules.rule import Judgement, Rule, Threshold
 from energydiag.rules.wording import number
 
 _SHIFT = Threshold(
-    0.5, "calibrated on the fault benchmark: .93 to 1.46 with stale batch statistics, .25 and below in all other models"
+    0.35,
+    "calibrated on the fault benchmark: .44 and more with stale batch statistics, .25 and below in all others",
 )
 
 
@@ -50,12 +51,13 @@ RULE = Rule(
     name="train-eval-shift",
     needs=("conditioning.train_eval_shift",),
     evidence=("conditioning.train_eval_shift",),
-    healthy={"conditioning.train_eval_shift": "< 0.5"},
+    healthy={"conditioning.train_eval_shift": "< 0.35"},
     thresholds={"shift": _SHIFT},
     judge=_judge,
     explains=(
         "ED101",
         "ED102",
+        "ED108",
         "ED201",
         "ED203",
         "ED206",

@@ -94,9 +94,17 @@ def dump_metadata(
     }
 
 
-def make_dumps(out: Path, seed: int) -> None:
-    """Collects demonstrations, trains the policy, and writes both files into the folder `out`."""
-    data = demos.collect(seed)
+def make_dumps(
+    out: Path,
+    seed: int,
+    task_names: tuple[str, ...] = demos.TASKS,
+    rows_of: tuple[int, int] = (TRAIN_ROWS, HELDOUT_ROWS),
+) -> None:
+    """Collects demonstrations, trains the policy, and writes both files into the folder `out`.
+
+    rows_of: how many rows the train and the held-out file have.
+    """
+    data = demos.collect(seed, task_names)
     print(f"{len(data.step)} time steps, {int(data.episode.max()) + 1} episodes")
     examples = make_examples(data)
     held = heldout_episodes(data, np.random.default_rng(seed))
@@ -104,8 +112,8 @@ def make_dumps(out: Path, seed: int) -> None:
     policy = pol.train(examples.at(in_train), len(data.task_names), seed)
     out.mkdir(parents=True, exist_ok=True)
     for split, name, episodes, count in (
-        ("train", TRAIN_FILE, ~held, TRAIN_ROWS),
-        ("held-out", HELDOUT_FILE, held, HELDOUT_ROWS),
+        ("train", TRAIN_FILE, ~held, rows_of[0]),
+        ("held-out", HELDOUT_FILE, held, rows_of[1]),
     ):
         whole = examples.at(torch.from_numpy(episodes[data.episode]))
         whole_errors = pol.layer_errors(pol.run_policy(policy, whole), whole)

@@ -110,8 +110,26 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ),
     (
         "ED710",
-        {TRAINED: 0, "run.update_ratio.first": 1.0, "run.loss.fall": (0.05, 0.2)},
-        {TRAINED: 0, "run.update_ratio.first": 1.0, "run.loss.fall": (0.04, 0.2)},
+        {TRAINED: 0, "run.update_ratio.first": 1.0, "run.loss.fall": (0.20, 0.3)},
+        {TRAINED: 0, "run.update_ratio.first": 1.0, "run.loss.fall": (0.19, 0.3)},
+        "critical",
+    ),
+    (
+        "ED708",
+        {RISE: 0.0, GAP: 1, TRAINED: 0, "run.validation.chance_gap": -0.1, OFF_CHANCE: (0.5, 0.7)},
+        {RISE: 0.0, GAP: 1, TRAINED: 0, "run.validation.chance_gap": -0.1, OFF_CHANCE: (0.51, 0.7)},
+        "critical",
+    ),
+    (
+        "ED719",
+        {LAST: 4.1, OFF_CHANCE: 0.01, "auroc.swap": (0.55, 0.7)},
+        {LAST: 4.1, OFF_CHANCE: 0.01, "auroc.swap": (0.56, 0.7)},
+        "critical",
+    ),
+    (
+        "ED719",
+        {LAST: 4.1, OFF_CHANCE: (0.01, 0.05), "auroc.swap": 0.8},
+        {LAST: 4.1, OFF_CHANCE: (0.01, 0.049), "auroc.swap": 0.8},
         "critical",
     ),
     ("ED718", {"run.info_nce.first": 12.0, CHANCE: 4.0}, {"run.info_nce.first": 12.1, CHANCE: 4.0}, "warning"),
@@ -161,6 +179,6 @@ EDGES: list[tuple[str, Values, Values, str]] = [
         "warning",
     ),
     ("ED717", {**SUMMED, RISES: 0.75}, {**SUMMED, RISES: 0.76}, "critical"),
-    ("ED717", {**SUMMED, FROM_START: 15}, {**SUMMED, FROM_START: 15.1}, "critical"),
+    ("ED717", {**SUMMED, FROM_START: 10}, {**SUMMED, FROM_START: 10.1}, "critical"),
     ("ED717", {**SUMMED, "run.loss.fall": (0.20, 0.3)}, {**SUMMED, "run.loss.fall": (0.19, 0.3)}, "critical"),
 ]

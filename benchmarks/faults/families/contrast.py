@@ -67,7 +67,7 @@ FAULTS = (
         "neighbouring-batches",
         "A batch is made of the samples whose actions are nearest to each other.",
         recipe(slips=("neighbours",)),
-        ("ED603", "ED201"),
+        ("ED719", "ED603", "ED201"),
         ("log",),
         lambda facts: facts["auroc_last"] < 0.9,
     ),

@@ -65,7 +65,7 @@ FAULTS = (
         "overfit",
         "Trained on 64 samples, for hundreds of epochs.",
         both(training_flaw("few-samples"), recipe(weight_decay=0.0, anchor=0.0, alignment=0.0, ranking=0.0)),
-        ("ED708",),
+        ("ED708", "ED714"),
         ("log",),
         lambda facts: facts["validation_gap"] > 0.5,
     ),

@@ -27,7 +27,7 @@ FAULTS = (
         everywhere("misaligned"),
         ("ED608",),
         ("checkpoint",),
-        lambda facts: facts["shift_gain"] > 0.005,
+        lambda facts: facts["shift_gain"] > 0.03,
         needs_layers=True,
     ),
     Fault(
