@@ -28,14 +28,7 @@ def rules_page() -> str:
         if rule.thresholds:
             parts.append("### Thresholds\n")
             parts.append("\n".join(f"* {name}: {t.value:g} ({t.source})" for name, t in rule.thresholds.items()) + "\n")
-        seen = calibrations()[rule.code].lines()
-        parts.append("### On the fault benchmark's calibration part\n")
-        parts.append(f"{seen[0]}\n")
-        if seen[1:]:
-            parts.append(
-                "\n".join(f"* `{name}`:{rest}" for name, _, rest in (line.partition(":") for line in seen[1:]))
-            )
-            parts.append("")
+        parts += _calibrated(rule.code)
         parts.append(f"Looks at: {', '.join(f'`{name}`' for name in (*rule.needs, *rule.optional))}.")
         if rule.fixes:
             parts.append(f"Fixes: {', '.join(f'`{name}`' for name in rule.fixes)}.")
@@ -43,6 +36,19 @@ def rules_page() -> str:
             parts.append(f"Explains, where both are found: {', '.join(rule.explains)}.")
         parts.append("")
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _calibrated(code: str) -> list[str]:
+    """What the fault benchmark saw; nothing for a rule that came after it ran."""
+    if code not in calibrations():
+        return []
+    first, *rest = calibrations()[code].lines()
+    each = [f"* `{name}`:{numbers}" for name, _, numbers in (line.partition(":") for line in rest)]
+    return [
+        "### On the fault benchmark's calibration part\n",
+        f"{first}\n",
+        *(["\n".join(each) + "\n"] if each else []),
+    ]
 
 
 def probes_page() -> str:

@@ -26,9 +26,9 @@ def rules(
             typer.echo(_page(rule.code, rule.name, rule.page))
             for name, threshold in rule.thresholds.items():
                 typer.echo(f"Threshold ({name}): {threshold.value:g}; {threshold.source}.")
-            typer.echo(
-                "\n".join(["", "On the fault benchmark's calibration part:", *calibrations()[rule.code].lines(), ""])
-            )
+            seen = calibrations().get(rule.code)
+            if seen is not None:
+                typer.echo("\n".join(["", "On the fault benchmark's calibration part:", *seen.lines(), ""]))
             if rule.fixes:
                 typer.echo(f"Fixes: {', '.join(rule.fixes)}.")
             return
