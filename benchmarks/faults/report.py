@@ -9,7 +9,7 @@ from typing import Any
 
 from energydiag.atomic import write_text, write_with
 from energydiag.results import Measurement
-from energydiag.rules import judge
+from energydiag.rules import judge, rules
 
 from .catalogue import HELD_OUT, Run, runs
 from .score import Named, Verdict, confusion, summary
@@ -110,7 +110,9 @@ def _draw(verdicts: Sequence[Verdict], title: str, path: Path) -> None:
             if counts[row, column]:
                 colour = "white" if shares[row, column] > 0.6 else "black"
                 axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=7, color=colour)
-    axes.set_xticks(range(len(roots)), roots, rotation=90, fontsize=7)
+    known = rules()
+    named = [f"{known[code].name} {code}" if code in known else code for code in roots]
+    axes.set_xticks(range(len(roots)), named, rotation=90, fontsize=7)
     axes.set_yticks(range(len(truths)), truths, fontsize=7)
     axes.set_title(title, fontsize=9)
     write_with(path, lambda temporary: figure.savefig(temporary, dpi=120, format="png"))
