@@ -86,8 +86,9 @@ def fixes_page() -> str:
         "# Fixes\n",
         NOTE,
         "`energydiag fix-and-retrain --fix NAME` forces one of these, `--list-fixes` lists them.\n",
-        f"`--fix auto` takes those of {names} that handle a finding, and what they need. Where the energies are "
-        "inverted and nothing else is critical, it turns the sign and trains nothing.\n",
+        f"`--fix auto` takes those of {names} that handle a finding, and what they need. Where all the energies are "
+        "clearly the wrong way round, or the mask is, and nothing else is critical, it turns the sign or the mask and "
+        "trains nothing, checks on validation episodes that this was enough, and trains as well if not.\n",
     ]
     for fix in fixes().values():
         parts.append(f"## {fix.name}\n")

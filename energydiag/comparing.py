@@ -6,28 +6,13 @@ the bootstrap of the difference (Davison and Hinkley 1997, §4.4.1 on paired dat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from energydiag.results import Comparison, Measurement, MetricChange
-from energydiag.results.comparison import Better, Change
-
-MATTERS: Mapping[str, float] = {
-    "auroc": 0.005,
-    "top1": 0.02,
-    "mrr": 0.02,
-    "gap_std": 0.1,
-    "field.spearman": 0.02,
-    "field.alignment": 0.02,
-    "field.correction_gain": 0.01,
-    "field.monotonicity_violations": 0.02,
-    "field.spurious_minimum_rate": 0.02,
-    "head.slope_saturated_fraction": 0.02,
-    "head.zero_slope_fraction": 0.01,
-}
-"""The smallest change that matters, by the beginning of a name (guesses); other names have no direction."""
+from energydiag.results.comparison import Better, Change, smallest_change
 
 _LOWER_IS_BETTER = (
     "field.monotonicity_violations",
@@ -74,7 +59,7 @@ def _change(first: Measurement, second: Measurement, sides: tuple[str, str]) -> 
     if first.draws is not None and second.draws is not None and len(first.draws) == len(second.draws):
         low, high = np.percentile(np.asarray(second.draws) - np.asarray(first.draws), [2.5, 97.5])
         interval = (float(low), float(high))
-    matters = next((value for start, value in MATTERS.items() if first.name.startswith(start)), None)
+    matters = smallest_change(first.name)
     better: Better = "none" if matters is None else "lower" if first.name.startswith(_LOWER_IS_BETTER) else "higher"
     values = {sides[0]: first.value, sides[1]: second.value}
     return MetricChange(first.name, values, delta, interval, better, _verdict(delta, interval, better, matters))

@@ -38,6 +38,8 @@ class TrainingPlan:
         log_every: Steps between two rows of the log.
         validate_every: Steps between two looks at the validation samples, where there are any.
         patience: Validations without a better score after which training stops, or None to go on to the end.
+        guarded: Whether weights are kept only if no part of the validation score is clearly worse than at the start; a
+            control is not guarded, so that it is the best that training alone comes to.
         learning_rate: Peak, for AdamW.
         schedule: ``"constant"``, ``"cosine"`` (to zero), or ``"progressive"`` (the design's three phases, scaled to
             ``steps``).
@@ -70,6 +72,7 @@ class TrainingPlan:
     log_every: int = 10
     validate_every: int = 50
     patience: int | None = None
+    guarded: bool = True
     learning_rate: float = 1e-3
     schedule: Schedule = "constant"
     clip_norm: float | None = 1.0

@@ -28,11 +28,11 @@ from benchmarks.faults.repairs.treatments import (
 )
 from benchmarks.faults.repairs.work import diagnosable, owner_plan, repair_run
 from benchmarks.faults.work import load_run, measure_run, train_run
-from energydiag.comparing import PROOF
 from energydiag.errors import UsageError
 from energydiag.fixes import fixes
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.pipeline import RepairOptions, fix_and_retrain
+from energydiag.pipeline.proof import proof_names
 
 STEPS = 6
 CELL = next(cell for cell in CELLS if cell.architecture == "two-tower")
@@ -71,7 +71,7 @@ def test_auto_is_what_fix_and_retrain_does(clinics: dict[str, Clinic], name: str
     assert outcome.fixes == tuple(applied.fix for applied in repair.applied)
     assert (outcome.verdict, outcome.accepted, outcome.reasons) == (repair.verdict, repair.accepted, repair.reasons)
     assert outcome.steps == repair.plan["steps"]
-    after = {name: m.value for name in PROOF if (m := repair.arms["after"].measurement(name))}
+    after = {n: m.value for n in proof_names(clinic.heldout) if (m := repair.arms["after"].measurement(n))}
     assert outcome.numbers == {name: pytest.approx(value, abs=1e-5) for name, value in after.items()}
     assert repair.comparison is not None
     worse = [m.name for m in repair.comparison.metrics if m.verdict == "regressed"]
@@ -123,9 +123,10 @@ def test_failures_of_a_treatment_are_results(clinics: dict[str, Clinic], monkeyp
 
 def test_the_command_treats_what_is_diagnosable_and_merges_its_numbers(finished: Path, tmp_path: Path) -> None:
     out, results = tmp_path / "repairs", tmp_path / "results.json"
-    assert TURNED.id in {run.id for run in diagnosable(finished, "test")}
-    assert not diagnosable(finished, "calibration")
-    arguments = ["--runs", str(finished), "--out", str(out), "--only", TURNED.id, "--steps", str(STEPS)]
+    assert TURNED.id in {run.id for run in diagnosable(finished, CELL.part)}
+    assert not diagnosable(finished, ({"test", "calibration"} - {CELL.part}).pop())
+    arguments = ["--runs", str(finished), "--out", str(out), "--part", CELL.part, "--steps", str(STEPS)]
+    arguments += ["--only", TURNED.id]
     command.main(["repair", *arguments])
     (path,) = out.glob("*.json")
     told = json.loads(path.read_text())
@@ -136,7 +137,7 @@ def test_the_command_treats_what_is_diagnosable_and_merges_its_numbers(finished:
     command.main(["repair", *arguments])
     assert json.loads(path.read_text())["seconds"] == -1.0  # it was left alone
     results.write_text(json.dumps({"test": {"kept": True}, "repair": {"old": 1}}))
-    command.main(["score", "--out", str(out), "--results", str(results)])
+    command.main(["score", "--out", str(out), "--part", CELL.part, "--results", str(results)])
     found = json.loads(results.read_text())
     assert found["test"] == {"kept": True}
     assert found["repair"]["auto"]["accepted"]["value"] == 1
@@ -145,7 +146,7 @@ def test_the_command_treats_what_is_diagnosable_and_merges_its_numbers(finished:
 
 
 def test_a_run_that_cannot_be_treated_is_a_result(finished: Path, tmp_path: Path) -> None:
-    (run,) = (run for run in diagnosable(finished, "test") if run.id == TURNED.id)
+    (run,) = (run for run in diagnosable(finished, CELL.part) if run.id == TURNED.id)
     told = json.loads(repair_run(run, tmp_path / "nowhere", tmp_path / "out", STEPS).read_text())
     assert "FileNotFoundError" in told["error"]
     assert tally([told])["auto"]["failed"] == 1
@@ -154,7 +155,8 @@ def test_a_run_that_cannot_be_treated_is_a_result(finished: Path, tmp_path: Path
 def _told(fault: str, steps: int = 300, **auto: object) -> dict[str, object]:
     idle = {"verdict": "not-improved", "accepted": False, "recovered": False, "harmed": [], "fixes": ["x"], "draws": 2}
     treatments = {"auto": {**idle, **auto}, "random": idle, "control": {**idle, "draws": 0, "fixes": []}}
-    return {"fault": fault, "root": "ED1", "architecture": "film", "steps": steps, "treatments": treatments}
+    about = {"fault": fault, "root": "ED1", "architecture": "film", "part": "test", "steps": steps}
+    return {**about, "treatments": treatments}
 
 
 def test_shares_are_counted_over_all_runs() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from energydiag.batch import Batch
-from energydiag.energies.descent import follow
+from energydiag.energies.descent import directions, follow, step_down
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.pipeline import inspect
 from energydiag.probes.field import best_length, rank_correlation, relative_fall
@@ -76,11 +78,53 @@ class Constant(Distance):
 
 def test_a_flat_field() -> None:
     found = inspect(EnergyFunction(Constant(), "own"), told())
-    assert {s.name: s.reason for s in found.skipped}["field.trust_ratio"].startswith("the gradient is zero")
+    reasons = {s.name: s.reason for s in found.skipped}
     assert value(found, "field.alignment.policy") == 0
     assert value(found, "field.spearman") == 0
+    # a gain of exactly 0 would make every field that is learned instead look like harm
+    for name in ("field.correction_gain.k8", "field.correction_energy.k1", "field.trust_ratio"):
+        assert found.measurement(name) is None
+        assert reasons[name].startswith("the gradient is zero")
+
+
+def test_a_policy_without_error_has_gains_and_no_trust_ratio() -> None:
+    batch = told()
+    found = inspect(EnergyFunction(Bent(), "own"), replace(batch, policy_actions=batch.actions + 0.0))
+    assert {s.name: s.reason for s in found.skipped}["field.trust_ratio"].startswith("the gradient is zero")
+    other = EnergyFunction(Tilted(), "own")
+    found = inspect(other, replace(batch, policy_actions=batch.actions + 0.0))
+    assert {s.name: s.reason for s in found.skipped}["field.trust_ratio"].startswith("the policy's actions are")
     assert value(found, "field.correction_gain.k8") == 0
-    assert value(found, "field.correction_energy.k8") == 0
+
+
+@pytest.mark.parametrize("scale", [1e-24, 1e-30, 1e20, 1e30])
+def test_the_field_does_not_depend_on_the_energys_scale(scale: float) -> None:
+    plain, scaled = (inspect(EnergyFunction(Bent(factor), "own"), told()) for factor in (1.0, scale))
+    names = [m.name for m in plain.measurements if m.name.startswith("field.") and "energy" not in m.name]
+    assert "field.correction_gain.k8" in names
+    for name in names:
+        assert value(scaled, name) == pytest.approx(value(plain, name), abs=0.02), name
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-24, 1.0, 1e25])
+def test_a_step_has_its_length_whatever_the_gradients_size(scale: float) -> None:
+    actions = torch.zeros(2, 3, STEPS, ACTION)
+    stepped, _ = step_down(EnergyFunction(Tilted(scale), "own"), told(2).hidden, actions, None, torch.full((3,), 0.1))
+    torch.testing.assert_close((stepped - actions).flatten(2).norm(dim=2), torch.full((2, 3), 0.1))
+
+
+def test_no_gradient_has_no_direction_and_a_broken_one_stays_broken() -> None:
+    gradient = torch.tensor([[[0.0, 0.0], [3e-24, -4e-24], [torch.nan, 1.0]]])
+    found = directions(gradient)
+    torch.testing.assert_close(found[0, :2], torch.tensor([[0.0, 0.0], [0.6, -0.8]]))
+    assert bool(found[0, 2].isnan().all())
+
+
+class Tilted(Distance):
+    """A plane: its gradient is the same everywhere."""
+
+    def forward(self, _hidden: Tensor, actions: Tensor, _mask: Tensor | None = None) -> Tensor:
+        return (self.factor * actions).sum(dim=(1, 2))
 
 
 def test_alignment_and_trust_against_a_loop() -> None:

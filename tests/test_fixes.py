@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 from energydiag.errors import UsageError
 from energydiag.fixes import Patient, Planned, Refusal, fixes, plan_from
 from energydiag.fixes.design import PARTS
-from energydiag.fixes.planning import AUTO, BUNDLES, CHOICES, FEWEST_STEPS_FROM_FRESH, NEEDS
+from energydiag.fixes.planning import (
+    AUTO,
+    AUTO_FOR,
+    BUNDLES,
+    CHOICES,
+    FEWEST_STEPS_FROM_FRESH,
+    NEEDS,
+    WHOLE_RECIPE,
+)
 from energydiag.negatives import sources
 from energydiag.plan import Descent, TrainingPlan
 from energydiag.results import Finding, Measurement
@@ -131,6 +139,7 @@ def test_pages_and_plans_name_fixes_that_exist() -> None:
     assert {*AUTO, *NEEDS, *BUNDLES, *(n for needs in NEEDS.values() for n in needs)} <= set(fixes())
     assert {n for needs in NEEDS.values() for n in needs} <= set(AUTO)
     assert all(set(choice) <= set(fixes()) for choice in CHOICES)
+    assert all(codes <= set(fixes()[name].handles) for name, codes in AUTO_FOR.items())
 
 
 def test_negatives_that_are_mixed_in_have_a_source() -> None:
@@ -317,31 +326,118 @@ def test_an_unbounded_head_needs_near_negatives_even_where_they_handle_no_findin
     assert {a.fix for a in planned.applied if a.handles} == {"linear-head", "fresh-weights"}
 
 
+INVERTED = {"auroc.swap": Measurement("auroc.swap", 0.03, "1", 100)}
+
+
 def test_inverted_energies_alone_are_turned_round_without_training() -> None:
-    planned = plan_from(patient("ED202", "ED203<ED202", "ED602"), BASE)
+    planned = plan_from(patient("ED202", "ED203<ED202", "ED602", measurements=INVERTED), BASE)
     assert planned.plan == dataclasses.replace(BASE, steps=0, surgery=("negate",))
     (applied,) = planned.applied
     assert applied.parameters == {"surgery": ["negate"], "steps": 0}
     assert applied.handles == ("ED202",)
     assert "ED602" in reasons(planned)["auto"]
-    assert plan_from(patient("ED202"), BASE, ["negate-sign"]).plan.steps == 0
+    assert plan_from(patient("ED202", measurements=INVERTED), BASE, ["negate-sign"]).plan.steps == 0
 
 
-@pytest.mark.parametrize(("gain", "steps"), [(0.3, 0), (-0.3, BASE.steps), (None, BASE.steps)])
-def test_a_turned_mask_is_trained_again_only_where_turning_it_does_not_help(gain: float | None, steps: int) -> None:
-    name = "conditioning.turned_mask.auroc_gain"
-    measured = {} if gain is None else {name: Measurement(name, gain, "1", 100)}
-    who = patient("ED505", "ED201<ED505", measurements=measured)
+def only_turned(name: str, steps: int, who: Patient) -> None:
+    """Checks that the plan is this operation alone, or with training the whole recipe after it."""
     planned = plan_from(who, BASE)
-    assert planned.plan.steps == steps
-    assert "turn-mask" in planned.plan.surgery
-    assert plan_from(who, BASE, ["turn-mask"]).plan.steps == steps
+    (operation,) = fixes()[name].edit(BASE, who).surgery  # type: ignore[union-attr]
+    assert plan_from(who, BASE, [name]).plan == dataclasses.replace(BASE, steps=steps, surgery=(operation,))
+    if not steps:
+        assert planned.plan == dataclasses.replace(BASE, steps=0, surgery=(operation,))
+        planned = plan_from(who, BASE, always_train=True)
+    recipe = dataclasses.replace(BASE, **RECIPE, surgery=(operation, "head=linear"))
+    assert planned.plan == recipe
+
+
+@pytest.mark.parametrize(
+    ("gain", "interval", "steps"),
+    [
+        (0.3, (0.2, 0.4), 0),
+        (0.02, (0.0051, 0.04), 0),
+        (0.02, (0.005, 0.04), BASE.steps),  # it was trained with the mask turned round
+        (0.3, None, BASE.steps),
+        (-0.3, (-0.4, -0.2), BASE.steps),
+        (None, None, BASE.steps),
+    ],
+)
+def test_a_turned_mask_is_trained_again_unless_turning_it_surely_helps(
+    gain: float | None, interval: tuple[float, float] | None, steps: int
+) -> None:
+    name = "conditioning.turned_mask.auroc_gain"
+    measured = {} if gain is None else {name: Measurement(name, gain, "1", 100, interval)}
+    only_turned("turn-mask", steps, patient("ED505", "ED504<ED505", measurements=measured))
+
+
+@pytest.mark.parametrize(("auroc", "steps"), [(0.1, 0), (0.11, BASE.steps), (0.45, BASE.steps), (None, BASE.steps)])
+def test_energies_that_are_inverted_in_part_are_trained_after_turning(auroc: float | None, steps: int) -> None:
+    measured = {} if auroc is None else {"auroc.swap": Measurement("auroc.swap", auroc, "1", 100)}
+    only_turned("negate-sign", steps, patient("ED202", measurements=measured))
 
 
 def test_inverted_energies_beside_another_root_are_turned_round_and_trained() -> None:
     planned = plan_from(patient("ED101", "ED202"), BASE)
     assert planned.plan.steps == BASE.steps
     assert planned.plan.surgery == ("negate", "head=linear", "fresh-weights")
+
+
+@pytest.mark.parametrize("code", sorted(WHOLE_RECIPE))
+def test_what_has_learned_little_is_taught_the_field_too(code: str) -> None:
+    planned = plan_from(patient(code, head="linear"), BASE)
+    assert {"mixed-negatives", "adversarial-negatives", "alignment-loss", "distance-ranking"} <= set(names(planned))
+    # what explains it may be all that there is to do, but it is a finding all the same
+    assert "alignment-loss" in names(plan_from(patient("ED505", f"{code}<ED505"), BASE))
+
+
+@pytest.mark.parametrize(("size", "samples", "expected"), [
+    (64, None, 64), (2, None, 32), (3, None, 33), (20, 1000, 40), (2, 21, 20), (8, 15, 8), (50, 20, 50),
+])  # fmt: skip
+def test_mixed_negatives_come_with_enough_contexts_of_others(size: int, samples: int | None, expected: int) -> None:
+    who = patient("ED206", samples=samples)
+    plan = edited("mixed-negatives", dataclasses.replace(BASE, batch_size=size), who)
+    assert isinstance(plan, TrainingPlan)
+    assert plan.batch_size == expected
+    assert edited("mixed-negatives", plan, who) == plan
+    mixed = next(a for a in plan_from(who, dataclasses.replace(BASE, batch_size=size)).applied if "mixed" in a.fix)
+    assert mixed.parameters.get("batch_size", size) == expected
+
+
+def test_a_high_temperature_is_lowered_and_the_field_taught() -> None:
+    warm = dataclasses.replace(BASE, tau=50.0)
+    planned = plan_from(patient("ED204", head="linear", action_norm=""), warm)
+    assert planned.plan == dataclasses.replace(warm, **{**RECIPE, "tau": 0.3})
+    # a linear head has no use for a temperature, which is then a unit
+    assert plan_from(patient("ED204"), warm).plan.tau == 1.0
+    assert edited("lower-temperature", dataclasses.replace(BASE, tau=0.07)) == dataclasses.replace(BASE, tau=0.07)
+    assert "lower-temperature" not in names(plan_from(patient("ED201", head="linear"), warm))
+
+
+def test_false_negatives_are_filtered_and_nothing_more() -> None:
+    assert names(plan_from(patient("ED603"), BASE)) == ["false-negative-filter"]
+    assert "false-negative-filter" in names(plan_from(patient("ED719"), BASE))
+    assert "false-negative-filter" not in names(plan_from(patient("ED201"), BASE))
+
+
+@pytest.mark.parametrize(
+    ("codes", "changes", "input_"),
+    [
+        (("ED509", "ED201<ED509", "ED207<ED509"), {}, "the context"),
+        (("ED502", "ED303<ED502"), {"action_cut_off": True}, "the action"),
+    ],
+)
+def test_an_input_that_is_cut_off_cannot_be_trained(
+    codes: tuple[str, ...], changes: dict[str, Any], input_: str
+) -> None:
+    planned = plan_from(patient(*codes, **changes), BASE)
+    assert (planned.plan, planned.applied) == (BASE, ())
+    assert reasons(planned)["auto"].startswith(f"{codes[0]}: {input_} does not reach the energy; no retraining can")
+    assert [s.name for s in planned.skipped] == ["auto"]
+
+
+def test_an_action_that_dead_units_hide_is_trained() -> None:
+    assert "fresh-weights" in names(plan_from(patient("ED502", "ED303<ED502"), BASE))
+    assert "fresh-weights" in names(plan_from(patient("ED106", "ED502<ED106", action_cut_off=True), BASE))
 
 
 def test_a_healthy_patient_needs_nothing() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import math
 import os
 import signal
 import socket
@@ -325,7 +324,6 @@ def refusals(folder: Path) -> None:
         "again": refused(begin(where="run")),
         "not shared": refused(begin(where="run" if ranks.is_first else "elsewhere", resume=True)),
         "text": ranks.text_of_first("ein Ärger ∂" if ranks.is_first else "other") + ranks.text_of_first(""),
-        "number": ranks.number_of_first(0.1 if ranks.is_first else math.nan),
         "mean": ranks.mean(torch.tensor([1, 2 + ranks.rank])).tolist(),
     }
     save = loop.save_state
@@ -359,9 +357,9 @@ def test_what_one_process_cannot_do_none_does(tmp_path: Path, nursery: Nursery) 
     assert first["full disk"] == "UsageError: the disk is full. Next: free space."
     refusing = ("not divisible", "other data", "in one alone", "again", "not shared", "full disk")
     assert all(second[name].startswith("Dismissed: ") for name in refusing)
-    for name in ("text", "number", "mean", "gradients", "buffer"):
+    for name in ("text", "mean", "gradients", "buffer"):
         assert first[name] == second[name]
-    assert (first["text"], first["number"], first["mean"]) == ("ein Ärger ∂", 0.1, [1, 2.5])
+    assert (first["text"], first["mean"]) == ("ein Ärger ∂", [1, 2.5])
     assert first["buffer"] == [[1.0, 1.0]] * 3
     assert first["gradients"] == [[1.0, 2.0], [0.5, 0.5], None]
 
@@ -381,7 +379,7 @@ def test_one_process_is_alone_and_half_an_environment_is_refused(monkeypatch: py
     ranks = Ranks.current()
     value = torch.ones(3)
     assert (ranks, ranks.mean(value) is value) == (Ranks(0, 1), True)
-    assert (ranks.text_of_first("a"), ranks.number_of_first(2.0), ranks.rows(7)) == ("a", 2.0, slice(0, 7))
+    assert (ranks.text_of_first("a"), ranks.rows(7)) == ("a", slice(0, 7))
     for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     with launched("cpu") as device:

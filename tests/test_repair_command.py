@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -137,6 +138,24 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path, patient: list[str
     assert not [path for path in out.rglob("*") if path.is_file()]
     assert run(*patient, "--out", str(out), "--resume").returncode in (0, 1)
     assert (out / "result.json").exists()
+
+
+def test_findings_of_the_log_join_those_of_the_checkpoint(tmp_path: Path, patient: list[str]) -> None:
+    log = tmp_path / "log.csv"
+    rows = [f"{step},{3 + (step % 2)},{2 + step / 50}" for step in range(0, 400)]
+    log.write_text("\n".join(["step,loss,energy_positive", *rows]) + "\n")
+    # the plan is made from findings, so nothing is forced
+    words = [w for w in patient if w not in ("--fix", "linear-head", "mixed-negatives")]
+    plain, joined = (
+        run(*words, "--out", str(tmp_path / "out"), "--dry-run", *more) for more in ([], ["--run", str(log)])
+    )
+    assert plain.returncode == joined.returncode == 0, joined.stderr
+    codes = [set(re.findall(r"ED7\d\d", told.stdout)) for told in (plain, joined)]
+    assert not codes[0]
+    assert codes[1]
+    missing = run(*words, "--out", str(tmp_path / "out"), "--run", str(tmp_path / "nowhere.csv"))
+    assert missing.returncode == 2
+    assert "Traceback" not in missing.stderr
 
 
 @pytest.mark.parametrize("resume", [[], ["--resume"]])

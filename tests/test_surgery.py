@@ -124,6 +124,20 @@ def test_fresh_weights_are_those_of_a_new_model_and_leave_frozen_ones() -> None:
     assert all(bool((p.abs() <= 1).all()) for p in trained)
 
 
+@pytest.mark.parametrize("operation", ["reinitialise-last-layer", "remove-norm"])
+def test_operations_after_a_new_head_find_the_layers_under_it(operation: str, tmp_path: Path) -> None:
+    energy = user()
+    operated = operate(energy, ["head=softplus", operation], dissect(energy, *INPUTS))
+    other = user()
+    expected = operate(other, [operation, "head=softplus"], dissect(other, *INPUTS))
+    torch.testing.assert_close(operated(*INPUTS), expected(*INPUTS))
+    # and on a model that came with the new head, whose paths are told as before
+    assert dissect(operated, *INPUTS).last_layer == "last"
+    again = operate(operated, ["reinitialise-last-layer", "head=linear"], dissect(operated, *INPUTS), seed=7)
+    path = save_repaired(again, (), tmp_path / "repaired.safetensors", {})
+    torch.testing.assert_close(load_checkpoint(path, model=f"{__file__}:Own")(*INPUTS), again(*INPUTS))
+
+
 def test_modules_that_cannot_be_drawn_anew_are_named() -> None:
     class Scaled(torch.nn.Module):
         def __init__(self) -> None:

@@ -17,6 +17,7 @@ from energydiag.batch import Batch
 from energydiag.errors import UsageError
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.plan import Descent, TrainingPlan
+from energydiag.training import loop
 from energydiag.training.log import COLUMNS, LogRow
 from energydiag.training.loop import TrainingOutcome, train
 from energydiag.training.objective import step_loss
@@ -24,7 +25,7 @@ from energydiag.training.randomness import members
 from energydiag.training.schedule import pace
 from energydiag.training.state import digest
 from energydiag.training.temperature import adaptive_temperature, choose, clamp_log_tau, new_log_tau
-from energydiag.training.validation import swap_ranks, validation_score
+from energydiag.training.validation import Look, look, swap_ranks
 
 SHORT = TrainingPlan(steps=12, batch_size=6, log_every=4, validate_every=4, tau=0.5)
 
@@ -156,13 +157,47 @@ def test_rows_say_what_happened_and_the_caller_keeps_its_randomness(tmp_path: Pa
 
 
 def test_it_is_left_with_the_best_weights_on_validation() -> None:
-    validation = make_batch(40, seed=1)
-    module, outcome = run(replace(SHORT, steps=40, learning_rate=0.05), validation=validation)
+    validation = make_batch(20)  # what it is trained on: random actions of others cannot be learned
+    module, outcome = run(replace(SHORT, steps=40, learning_rate=0.01), validation=validation)
     scores = {row.step + 1: row.validation_score for row in outcome.rows if math.isfinite(row.validation_score)}
-    start = validation_score(EnergyFunction(make_head("linear"), "test"), validation, 0)
-    best = max([start, *scores.values()])
-    assert outcome.best_score == best == validation_score(EnergyFunction(module, "test"), validation, 0)
-    assert scores.get(outcome.best_step, start) == best
+    start = look(EnergyFunction(make_head("linear"), "test"), validation, 0)
+    kept = look(EnergyFunction(module, "test"), validation, 0)
+    assert outcome.best_score == kept.score == scores.get(outcome.best_step, start.score)
+    assert outcome.best_score > start.score
+    assert not kept.fallen(start.values)
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, *looks: tuple[float, float]) -> None:
+    """AUROC and top-1 that the validations find, one after the other, the start's first."""
+    left = iter(looks)
+    monkeypatch.setattr(loop, "look", lambda *_: seen(*next(left)))
+
+
+def seen(auroc: float, top1: float) -> Look:
+    """All samples alike, so that every difference is sure."""
+    values = {"auroc.swap": torch.full((8,), auroc), "top1.swap": torch.full((8,), top1)}
+    return Look(values, torch.arange(8))
+
+
+def test_weights_that_pay_for_one_part_with_another_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, (0.9, 0.5), (0.93, 0.49), (0.99, 0.47), (0.8, 0.9))
+    _, outcome = run(SHORT, validation=make_batch(8, seed=1))
+    # top-1 may fall by .02, AUROC by .005; the last two have the better means
+    assert (outcome.best_step, outcome.best_score, outcome.fallen) == (4, pytest.approx(0.71), ())
+    assert not outcome.events
+
+
+def test_the_start_is_kept_and_told_where_every_better_score_has_its_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, (0.9, 0.5), (0.89, 0.6), (0.8, 0.4), (0.99, 0.45))
+    module, outcome = run(SHORT, validation=make_batch(8, seed=1))
+    assert (outcome.best_step, outcome.fallen) == (0, ("auroc.swap", "top1.swap"))
+    assert digest(module.state_dict()) == digest(make_head("linear").state_dict())
+    assert outcome.events[-1].text.endswith("had fallen in auroc.swap, top1.swap")
+
+
+def test_what_was_not_finite_at_the_start_cannot_fall(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, (math.nan, math.nan), (0.6, 0.1), (0.5, 0.1), (math.nan, 0.9))
+    assert run(SHORT, validation=make_batch(8, seed=1))[1].best_step == 4
 
 
 def test_patience_ends_the_run() -> None:
@@ -304,5 +339,36 @@ class Distance(nn.Module):
 def test_the_validation_score_of_a_perfect_an_inverted_and_a_broken_energy(sign: float, score: float) -> None:
     actions = make_batch(10).actions
     batch = Batch(actions, actions, policy_actions=actions + 0.3 * torch.randn(actions.shape))
-    found = validation_score(EnergyFunction(Distance(sign), "test"), batch, 0)
-    assert found == pytest.approx(score, abs=1e-6, nan_ok=True)
+    energy = EnergyFunction(Distance(sign), "test")
+    assert look(energy, batch, 0).score == pytest.approx(score, abs=1e-6, nan_ok=True)
+    names = {"auroc.swap", "top1.swap", "auroc.policy", "field.alignment.policy"}
+    assert set(look(energy, batch, 0).values) == names
+    blind = replace(batch, policy_actions=None)
+    assert set(look(energy, blind, 0).values) == {"auroc.swap", "top1.swap", "field.alignment.noise_0.15"}
+    assert look(energy, blind, 0).score == pytest.approx(score, abs=1e-6, nan_ok=True)
+
+
+def test_a_part_falls_by_more_than_what_matters_and_than_what_is_noise() -> None:
+    assert seen(0.896, 0.481).fallen(seen(0.9, 0.5).values) == ()
+    assert seen(0.894, 0.481).fallen(seen(0.9, 0.5).values) == ("auroc.swap",)
+    generator = torch.Generator().manual_seed(0)
+    start, noise = torch.rand(64, generator=generator), torch.randn(64, generator=generator)
+    noise -= noise.mean()
+
+    def fallen(by: float, episodes: int) -> bool:
+        groups = torch.arange(64) % episodes
+        return bool(Look({"auroc.policy": start + noise - by}, groups).fallen({"auroc.policy": start}))
+
+    # with a standard error of 1 over √64
+    assert [fallen(by, 64) for by in (0.02, 0.08, 0.18, 0.3)] == [False, False, True, True]
+    # samples of one episode repeat each other; with two episodes alone, samples are taken as independent
+    assert fallen(0.3, 2)
+
+
+def test_a_look_has_what_the_samples_have_and_leaves_out_what_no_set_holds() -> None:
+    batch = make_batch(70)
+    found = look(EnergyFunction(make_head(), "test"), batch, 0)
+    assert int(found.values["auroc.swap"].isfinite().sum()) == 64
+    assert int(found.values["auroc.policy"].isfinite().sum()) == 70
+    assert torch.equal(found.groups, batch.groups)
+    assert found.parts["top1.swap"] == pytest.approx(float(found.values["top1.swap"].nanmean()))

@@ -34,6 +34,10 @@ def fix_and_retrain(
     train_batch: Annotated[
         Path | None, typer.Option(help="What is trained on. [default: --batch, split by episode]")
     ] = None,
+    run: Annotated[
+        Path | None,
+        typer.Option(help="Log of the owner's training; its findings join the checkpoint's.", show_default=False),
+    ] = None,
     holdout_fraction: Annotated[
         float,
         typer.Option(min=0.05, max=0.9, help="Share of the episodes that the proof is measured on, of one --batch."),
@@ -96,6 +100,7 @@ def fix_and_retrain(
                     RepairOptions(base, forced, seeds or (3 if thorough else 1), ablate, resume),
                     out,
                     tau=choice.tau,
+                    log=run,
                     holdout_fraction=holdout_fraction,
                     dry_run=dry_run,
                     command=["energydiag", *sys.argv[1:]],

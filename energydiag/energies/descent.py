@@ -54,9 +54,21 @@ def step_down(
     pairs = Pairs(hidden, actions_BNHA, pad_mask, shared=False)
     found = action_gradients(energy, pairs, memory_budget)
     beside = [1] * (actions_BNHA.dim() - 2)
-    norm = found.gradient.flatten(2).norm(dim=2).clamp_min(torch.finfo(actions_BNHA.dtype).tiny)
-    direction = found.gradient / norm.reshape(*norm.shape, *beside)
-    return actions_BNHA - length_N.to(actions_BNHA).reshape(1, -1, *beside) * direction, found.energy
+    step = length_N.to(actions_BNHA).reshape(1, -1, *beside) * directions(found.gradient)
+    return actions_BNHA - step, found.energy
+
+
+def directions(gradient_BNHA: Tensor) -> Tensor:
+    """Every action's gradient divided by its norm over the whole chunk; one that is exactly zero stays zero.
+
+    A gradient of any size has its direction. The squares that make up a norm vanish below about 1e-19 in single
+    precision, and overflow above 1e19, so that the largest entry is divided by first.
+    """
+    flat = gradient_BNHA.flatten(2)
+    largest = flat.abs().amax(dim=2, keepdim=True)
+    even = torch.where(largest == 0, torch.zeros_like(flat), flat / largest)  # what is not finite stays so
+    unit: Tensor = even / even.norm(dim=2, keepdim=True).clamp_min(1)
+    return unit.reshape(gradient_BNHA.shape)
 
 
 def follow(

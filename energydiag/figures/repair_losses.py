@@ -16,6 +16,7 @@ _LABELS = {
     "control.floor": "control's floor",
     "after.info_nce": "after",
     "after.floor": "after's floor",
+    "after.chance": "after's chance",
 }
 
 

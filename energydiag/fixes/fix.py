@@ -28,6 +28,8 @@ class Patient:
         has_layers: Whether the training dump holds the actions of at least two layers.
         has_policy: Whether it holds the policy's actions.
         policy_error: The policy's mean absolute action error on the training dump, or None.
+        action_cut_off: Whether freshly drawn weights would have no slope in the action either.
+        samples: How many samples there are to train on, or None where that is not known.
         learning_rate: What it would be trained with if no fix changed it; `plan_from` sets it from its plan.
     """
 
@@ -41,6 +43,8 @@ class Patient:
     has_layers: bool
     has_policy: bool
     policy_error: float | None
+    action_cut_off: bool = False
+    samples: int | None = None
     learning_rate: float = TrainingPlan.learning_rate
 
 

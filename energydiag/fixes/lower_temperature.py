@@ -1,7 +1,7 @@
-"""Lower temperature: τ = 0.3.
+"""Lower temperature: τ = 0.3 at most.
 
 ## What it changes
-The temperature of InfoNCE becomes 0.3 (the design's; 0.5 before).
+The temperature of InfoNCE becomes 0.3 (the design's; 0.5 before). One that is lower stays.
 
 ## Why it helps
 Arithmetic: a head of range R cannot get below log(1 + N·exp(−R/τ)). For N = 63 and R = 1 that is 2.25 at τ = .5 and
@@ -22,7 +22,7 @@ TAU = 0.3
 
 
 def _edit(plan: TrainingPlan, _patient: Patient) -> TrainingPlan | Refusal:
-    return replace(plan, tau=TAU)
+    return replace(plan, tau=min(plan.tau, TAU))
 
 
-FIX = Fix(name="lower-temperature", handles=("ED103", "ED201", "ED204", "ED702"), changes="τ = 0.3", edit=_edit)
+FIX = Fix(name="lower-temperature", handles=("ED103", "ED201", "ED204", "ED702"), changes="τ = 0.3 at most", edit=_edit)

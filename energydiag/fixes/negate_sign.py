@@ -1,8 +1,8 @@
 """Negate the sign: an energy that is upside down is turned round.
 
 ## What it changes
-The model's answer is multiplied by −1. Where that is all there is to repair, nothing is trained: the weights stay as
-they are.
+The model's answer is multiplied by −1. Where that is all there is to repair (−E has an AUROC of at least .9, and is
+better on the validation samples), nothing is trained: the weights stay as they are.
 
 ## Why it helps
 A loss with logits E/τ instead of −E/τ trains a perfect score under the name of an energy. AUROC of −E is 1 minus that
@@ -10,7 +10,8 @@ of E, exactly, so nothing has to be learned again.
 
 ## When not to use it
 Where the energies are not inverted: it would invert them, and is refused. Where the model is meant to give a score, say
-so with `--sign score` instead; then nothing needs to be changed.
+so with `--sign score` instead; then nothing needs to be changed. Energies that are inverted in part, as after training
+on wrong positives, have learned something else than the opposite and are trained again after it.
 """
 
 from energydiag.fixes.editing import operated

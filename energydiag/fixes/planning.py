@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -16,10 +16,12 @@ AUTO = (
     "negate-sign",
     "turn-mask",
     "remove-action-norm",
+    "lower-temperature",
     "linear-head",
     "reinitialise-last-layer",
     "fresh-weights",
     "mixed-negatives",
+    "false-negative-filter",
     "adversarial-negatives",
     "alignment-loss",
     "distance-ranking",
@@ -33,9 +35,22 @@ AUTO = (
 Of these, those are applied that handle a finding, and what they need.
 """
 
+AUTO_FOR: Mapping[str, frozenset[str]] = {
+    "lower-temperature": frozenset({"ED204"}),
+    "false-negative-filter": frozenset({"ED603", "ED719"}),
+}
+"""Of what these fixes handle, what the automatic plan takes them for; to the rest it has a better answer."""
+
 _FIELD = ("mixed-negatives", "adversarial-negatives", "alignment-loss", "distance-ranking")
 
+WHOLE_RECIPE = frozenset({"ED201", "ED204", "ED207", "ED309", "ED310", "ED501", "ED502", "ED719"})
+"""Findings of an energy that has learned little or the wrong thing: ranking alone, taught again, would lead astray."""
+
 NEEDS: Mapping[str, tuple[str, ...]] = {
+    # Where turning round is not all there is to do, the model has learned little, or something else.
+    "negate-sign": (*_FIELD, "cosine-schedule"),
+    "turn-mask": (*_FIELD, "cosine-schedule"),
+    "lower-temperature": (*_FIELD, "cosine-schedule"),
     # With far negatives alone, an unbounded energy ranks well and leads actions astray when it is followed.
     "linear-head": (*_FIELD, "cosine-schedule"),
     # A model that sees more of the action than before has to learn what to make of it, near the expert's above all.
@@ -80,6 +95,16 @@ _EXACT_OPERATIONS = {"negate": "ED202", "turn-mask": "ED505"}
 _EXACT_FIXES = {"ED202": "negate-sign", "ED505": "turn-mask"}
 """The fixes that do them."""
 
+SURE_GAIN = 0.005
+"""What AUROC gains at least, by its whole interval, where a mask turned round needs no training: the smallest change
+that matters. A head that has learned to read padding gains next to nothing, and loses near the policy's action."""
+
+SURE_SIGN = 0.9
+"""AUROC that −E has at least where a sign turned round needs no training (a guess). Energies that are inverted in part
+have learned something else than the opposite: measured with wrong positives, −E had .70."""
+
+_CONTEXT_CUT_OFF, _ACTION_IGNORED = "ED509", "ED502"
+
 _IDLE = "other fixes, or the plan without any, leave it nothing to change"
 
 
@@ -101,23 +126,27 @@ class Planned:
     skipped: tuple[Skipped, ...]
 
 
-def plan_from(patient: Patient, base: TrainingPlan, forced: Sequence[str] = ()) -> Planned:
+def plan_from(
+    patient: Patient, base: TrainingPlan, forced: Sequence[str] = (), *, always_train: bool = False
+) -> Planned:
     """The plan that repairs a patient.
 
     Args:
         patient: Its findings decide, unless fixes are forced.
         base: What would be trained without any fix: the control's plan.
         forced: Names of fixes, in order; empty: planned from the findings.
+        always_train: Train also where an operation on the model seems to be all that is needed.
 
     Raises:
         UsageError: A forced name is no fix's.
     """
     _check(forced)
     patient = replace(patient, learning_rate=base.learning_rate)
+    exact = frozenset[str]() if always_train else frozenset(c for c in _EXACT_FIXES if _heals_at_once(c, patient))
     if forced:
-        return _applied(tuple(dict.fromkeys(forced)), patient, base)
-    names, why_not = _automatic(patient, base)
-    planned = _applied(names, patient, base)
+        return _applied(tuple(dict.fromkeys(forced)), patient, base, exact)
+    names, why_not = _automatic(patient, base, exact)
+    planned = _applied(names, patient, base, exact)
     codes = {finding.code for finding in patient.findings}
     # what was considered for another fix's sake alone, and is done by that one already, is not worth telling
     skipped = [s for s in planned.skipped if s.reason != _IDLE or codes.intersection(fixes()[s.name].handles)]
@@ -135,7 +164,9 @@ def _check(forced: Iterable[str]) -> None:
             )
 
 
-def _automatic(patient: Patient, base: TrainingPlan) -> tuple[tuple[str, ...], tuple[Skipped, ...]]:
+def _automatic(
+    patient: Patient, base: TrainingPlan, exact: Collection[str]
+) -> tuple[tuple[str, ...], tuple[Skipped, ...]]:
     """Names to apply, in order, and why there is nothing to do where there is not."""
     codes = [finding.code for finding in patient.findings]
     if not codes:
@@ -143,17 +174,36 @@ def _automatic(patient: Patient, base: TrainingPlan) -> tuple[tuple[str, ...], t
     if _NONFINITE in codes:
         reason = f"{_NONFINITE}: weights that answer with NaN cannot be repaired; go back to the last finite checkpoint"
         return (), (Skipped("auto", reason),)
-    known = fixes()
     roots = {f.code for f in patient.findings if f.explained_by is None and f.severity == "critical"}
-    treated = roots & {code for name in AUTO for code in known[name].handles}
-    if treated and all(_heals_at_once(code, patient) for code in treated):
+    cut_off = _cut_off(roots, patient)
+    if cut_off:
+        return (), (Skipped("auto", cut_off),)
+    treated = roots & {code for name in AUTO for code in _answered(name)}
+    if treated and treated <= set(exact):
         return tuple(name for name in AUTO if name in {_EXACT_FIXES[code] for code in treated}), ()
-    wanted = [name for name in AUTO if set(known[name].handles) & set(codes)]
+    asked = {name for name in AUTO if _answered(name) & set(codes)} | {n for n in _FIELD if WHOLE_RECIPE & set(codes)}
+    wanted = [name for name in AUTO if name in asked]
     if base.steps < FEWEST_STEPS_FROM_FRESH and _FRESH in wanted:
         wanted.remove(_FRESH)
         reason = f"{base.steps} steps are too few to begin anew; it is planned from {FEWEST_STEPS_FROM_FRESH} steps on"
         return _with_needs(wanted, patient, base), (Skipped(_FRESH, reason),)
     return _with_needs(wanted, patient, base), ()
+
+
+def _answered(name: str) -> frozenset[str]:
+    """The findings that the automatic plan takes a fix for."""
+    return AUTO_FOR.get(name, frozenset(fixes()[name].handles))
+
+
+def _cut_off(roots: Collection[str], patient: Patient) -> str:
+    """Why no training can mend the model, or an empty text."""
+    if _CONTEXT_CUT_OFF in roots:
+        code, what = _CONTEXT_CUT_OFF, "the context"
+    elif _ACTION_IGNORED in roots and patient.action_cut_off:
+        code, what = _ACTION_IGNORED, "the action"
+    else:
+        return ""
+    return f"{code}: {what} does not reach the energy; no retraining can mend a disconnected input, so mend the model"
 
 
 def _with_needs(wanted: Sequence[str], patient: Patient, base: TrainingPlan) -> tuple[str, ...]:
@@ -181,8 +231,15 @@ def _unhandled(patient: Patient, planned: Planned, why_not: Sequence[Skipped]) -
     )
 
 
-def _applied(names: Sequence[str], patient: Patient, base: TrainingPlan) -> Planned:
-    """Applies the fixes in order; of fixes that exclude each other, the last one that can be applied."""
+def _applied(names: Sequence[str], patient: Patient, base: TrainingPlan, exact: Collection[str]) -> Planned:
+    """Applies the fixes in order; of fixes that exclude each other, the last one that can be applied.
+
+    Args:
+        names: Of the fixes.
+        patient: What they are applied to.
+        base: What they change.
+        exact: Codes of the findings that an operation on the model mends without training.
+    """
     stages, skipped = _stages(names, patient, base)
     beaten = {name: rival for name in stages if (rival := _later_rival(name, list(stages)))}
     if beaten:
@@ -201,7 +258,7 @@ def _applied(names: Sequence[str], patient: Patient, base: TrainingPlan) -> Plan
             applied.append(Applied(name, parameters, tuple(c for c in codes if c in handled)))
         else:
             idle.append(Skipped(name, _IDLE))
-    if applied and _is_exact(plan, base, patient):
+    if applied and _is_exact(plan, base, exact):
         plan = replace(plan, steps=0)
         applied[-1] = replace(applied[-1], parameters={**applied[-1].parameters, "steps": 0})
     return Planned(plan, tuple(applied), (*skipped, *idle))
@@ -249,14 +306,15 @@ def _contribution(before: TrainingPlan, after: TrainingPlan, final: TrainingPlan
 
 def _heals_at_once(code: str, patient: Patient) -> bool:
     """Whether an exact operation mends this finding of this patient, so that nothing has to be learned again."""
-    gain = patient.measurements.get("conditioning.turned_mask.auroc_gain")
-    if code == "ED505" and (gain is None or gain.value <= 0):
-        return False  # it was trained with the mask turned round
-    return code in _EXACT_FIXES
+    if code == "ED505":
+        gain = patient.measurements.get("conditioning.turned_mask.auroc_gain")
+        return gain is not None and gain.ci95 is not None and gain.ci95[0] > SURE_GAIN
+    auroc = patient.measurements.get("auroc.swap")
+    return auroc is not None and 1 - auroc.value >= SURE_SIGN
 
 
-def _is_exact(plan: TrainingPlan, base: TrainingPlan, patient: Patient) -> bool:
+def _is_exact(plan: TrainingPlan, base: TrainingPlan, exact: Collection[str]) -> bool:
     """Whether all that was changed is done to the model and needs no learning."""
     operations = set(plan.surgery) - set(base.surgery)
     only_surgery = replace(plan, surgery=base.surgery) == base
-    return only_surgery and all(_heals_at_once(_EXACT_OPERATIONS.get(o, ""), patient) for o in operations)
+    return only_surgery and all(_EXACT_OPERATIONS.get(operation) in exact for operation in operations)

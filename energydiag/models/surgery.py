@@ -32,7 +32,7 @@ from energydiag.models.heads import HEADS, EnergyHead
 
 @dataclass(frozen=True)
 class Anatomy:
-    """What surgery has to know of a model, found by one forward pass.
+    """What surgery has to know of a model, found by one forward pass; paths begin inside of a replaced head.
 
     Attributes:
         reading: What stands at the end.
@@ -117,6 +117,7 @@ def dissect(energy: EnergyFunction, hidden: Tensor, actions: Tensor, pad_mask: T
     """
     over_action: list[str] = []
     linear: list[str] = []
+    inner = _unwrapped(energy.module)
 
     def note(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -127,7 +128,7 @@ def dissect(energy: EnergyFunction, hidden: Tensor, actions: Tensor, pad_mask: T
 
         return hook
 
-    hooks = [m.register_forward_pre_hook(note(name)) for name, m in energy.module.named_modules()]
+    hooks = [m.register_forward_pre_hook(note(name)) for name, m in inner.named_modules()]
     try:
         with torch.no_grad(), model_failures(hidden, actions):
             energy(hidden, actions, pad_mask)
@@ -135,9 +136,10 @@ def dissect(energy: EnergyFunction, hidden: Tensor, actions: Tensor, pad_mask: T
         for hook in hooks:
             hook.remove()
     reading = read_head(energy, hidden, actions, pad_mask)
-    inside = [name for name in linear if name == reading.module or name.startswith(f"{reading.module}.")]
-    last = (inside if reading.module else linear)[-1:]
-    return Anatomy(reading, "".join(over_action[:1]), "".join(last), unresettable(energy.module))
+    ending = reading.module if inner is energy.module else reading.module.removeprefix("module").removeprefix(".")
+    inside = [name for name in linear if name == ending or name.startswith(f"{ending}.")]
+    last = (inside if ending else linear)[-1:]
+    return Anatomy(reading, "".join(over_action[:1]), "".join(last), unresettable(inner))
 
 
 def operate(energy: EnergyFunction, operations: Sequence[str], anatomy: Anatomy, seed: int = 0) -> EnergyFunction:
@@ -157,10 +159,10 @@ def operate(energy: EnergyFunction, operations: Sequence[str], anatomy: Anatomy,
         if word == "head":
             energy = _replace_head(energy, argument, anatomy.reading)
         elif word == "remove-norm":
-            _remove(energy.module, argument or anatomy.action_norm)
+            _remove(_unwrapped(energy.module), argument or anatomy.action_norm)
             energy = _noted(energy, f"remove-norm={argument or anatomy.action_norm}")
         elif word == "reinitialise-last-layer":
-            _reinitialise(energy.module, argument or anatomy.last_layer, seed)
+            _reinitialise(_unwrapped(energy.module), argument or anatomy.last_layer, seed)
         elif word == "fresh-weights":
             _freshen(energy.module, seed)
         elif word == "negate":
@@ -200,6 +202,11 @@ def operate_again(module: nn.Module, settings: Mapping[str, str]) -> nn.Module:
     return module
 
 
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """The module itself, without the head that another operation has put around it; paths are told from here."""
+    return module.module if isinstance(module, ReplacedHead) else module
+
+
 def _noted(energy: EnergyFunction, operation: str) -> EnergyFunction:
     done = [*json.loads(energy.settings.get("surgery", "[]")), operation]
     return replace(energy, settings={**energy.settings, "surgery": json.dumps(done)})
@@ -208,7 +215,7 @@ def _noted(energy: EnergyFunction, operation: str) -> EnergyFunction:
 def _replace_head(energy: EnergyFunction, kind: str, reading: HeadReading) -> EnergyFunction:
     if kind not in HEADS:
         raise UsageError(f"No head is called {kind!r}.", f"use one of: {', '.join(HEADS)}.")
-    inner = energy.module.module if isinstance(energy.module, ReplacedHead) else energy.module
+    inner = _unwrapped(energy.module)
     if isinstance(getattr(inner, "head", None), EnergyHead):
         inner.head = EnergyHead(kind)
         return replace(energy, settings={**energy.settings, "head": kind})

@@ -122,21 +122,32 @@ def chosen_score(arm: Arm) -> float:
     return 0.0 if arm.outcome is None or math.isnan(arm.outcome.best_score) else arm.outcome.best_score
 
 
-def loss_curves(control: Arm, after: Arm, batch_size: int) -> tuple[Curve, ...]:
-    """Contrastive loss over steps with each arm's floor, as far as swap negatives alone set it."""
+def unkept(arms: Sequence[Arm]) -> tuple[str, ...]:
+    """A sentence where training was for nothing: every better validation score was paid for in one of its parts."""
+    named = sorted({name for arm in arms if arm.outcome is not None for name in arm.outcome.fallen})
+    if not named:
+        return ()
+    return (
+        f"The weights that training began with were kept: those with a better validation score were worse in "
+        f"{', '.join(named)}.",
+    )
+
+
+def loss_curves(control: Arm, after: Arm, batch_sizes: tuple[int, int]) -> tuple[Curve, ...]:
+    """Contrastive loss over steps with each arm's floor and with chance, as far as swap negatives alone set them."""
     curves = []
-    for name, arm in (("control", control), ("after", after)):
+    for name, arm, size in zip(("control", "after"), (control, after), batch_sizes, strict=True):
         if arm.outcome is None or not arm.outcome.rows:
             continue
         steps = tuple(float(row.step) for row in arm.outcome.rows)
         curves.append(Curve(f"{name}.info_nce", steps, tuple(row.info_nce for row in arm.outcome.rows)))
         width = arm.diagnosis.measurement("head.energy_range")
         floors = tuple(
-            floor_loss(batch_size - 1, None if width is None else width.value, row.tau) for row in arm.outcome.rows
+            floor_loss(size - 1, None if width is None else width.value, row.tau) for row in arm.outcome.rows
         )
         curves.append(Curve(f"{name}.floor", steps, floors))
-    if curves:
-        curves.append(Curve("chance", curves[0].x, tuple(chance_loss(batch_size - 1) for _ in curves[0].x)))
+    for size, name in {batch_sizes[1]: "after.chance", batch_sizes[0]: "chance"}.items() if curves else ():
+        curves.append(Curve(name, curves[0].x, tuple(chance_loss(size - 1) for _ in curves[0].x)))
     return tuple(curves)
 
 

@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from energydiag.batch import Batch
+from energydiag.comparing import PROOF
 from energydiag.results import Comparison, Diagnosis
 from energydiag.results.repair import RepairVerdict
 
+WITHOUT_POLICY = (
+    "field.alignment.noise_0.05",
+    "field.alignment.noise_0.15",
+    "field.alignment.noise_0.3",
+    "field.spearman",
+)
+"""The field around the expert's action: what direction and near ranking are told from without the policy's actions."""
+
+
+def proof_names(heldout: Batch) -> tuple[str, ...]:
+    """The scale-free numbers that a repair is judged on, on these samples."""
+    return PROOF if heldout.policy_actions is not None else (*PROOF, *WITHOUT_POLICY)
+
+
+def lost(before: Diagnosis, after: Diagnosis, names: Sequence[str]) -> tuple[str, ...]:
+    """Numbers of the proof that could be measured before and cannot be any more.
+
+    The other way round is no harm: a dead energy leads nowhere, and so has no gain to be compared with.
+    """
+    return tuple(n for n in names if before.measurement(n) is not None and after.measurement(n) is None)
+
 
 def judge_repair(
-    against_before: Comparison, against_control: Comparison, after: Diagnosis, *, diverged: bool
+    against_before: Comparison,
+    against_control: Comparison,
+    after: Diagnosis,
+    *,
+    diverged: bool,
+    lost: Sequence[str] = (),
 ) -> tuple[RepairVerdict, tuple[str, ...]]:
     """Whether a repair counts: held-out, scale-free numbers better than before and than the control, none worse.
 
@@ -16,6 +46,7 @@ def judge_repair(
         against_control: Of the same.
         after: The repaired model's diagnosis.
         diverged: Whether training stopped at a loss that was not finite.
+        lost: Numbers that were measured before and cannot be measured after.
     """
     if diverged:
         return "diverged", ("Training met a loss that is not finite; the last good weights were kept.",)
@@ -26,6 +57,8 @@ def judge_repair(
     harmed = named(against_before, "regressed")
     if harmed:
         return "harmed", (f"Worse than before: {', '.join(harmed)}.",)
+    if lost:
+        return "not-improved", (f"After it there is no {', '.join(lost)} to be measured any more.",)
     better, than_control = named(against_before, "improved"), named(against_control, "improved")
     worse = named(against_control, "regressed")
     many = after.measurement("field.correction_gain.k8")

@@ -10,11 +10,12 @@ from typing import Any
 from energydiag.atomic import is_unfinished, sweep, write_text
 from energydiag.batches import read_batch
 from energydiag.errors import UsageError
-from energydiag.fixes.planning import Planned, plan_from
+from energydiag.fixes.planning import Planned
 from energydiag.pipeline.arms import Progress
 from energydiag.pipeline.inspecting import ASSUMED_TAU
+from energydiag.pipeline.inspecting_run import inspect_run
 from energydiag.pipeline.loading import ModelOptions, read_checkpoint
-from energydiag.pipeline.repairing import RepairOptions, assist, examine, fix_and_retrain
+from energydiag.pipeline.repairing import RepairOptions, assist, examine, fix_and_retrain, plan_repair
 from energydiag.pipeline.splitting import split_by_episode
 from energydiag.results import Repair
 from energydiag.training.ranks import Ranks
@@ -53,6 +54,7 @@ def repair_checkpoint(
     out: Path,
     *,
     tau: float | None = None,
+    log: Path | None = None,
     holdout_fraction: float = 0.2,
     dry_run: bool = False,
     command: Sequence[str] = (),
@@ -71,13 +73,14 @@ def repair_checkpoint(
         options: See `RepairOptions`.
         out: Where results go.
         tau: Temperature of the owner's training; None takes the checkpoint's, else the assumed one.
+        log: Log of the owner's training, or the folder that holds it; its findings join those of the checkpoint.
         holdout_fraction: Share of the episodes that the proof takes from a single dump.
         dry_run: Plan, and do nothing.
         command: For the result's provenance.
         progress: Told what is being done.
 
     Raises:
-        EnergydiagError: As `fix_and_retrain`, `load_checkpoint` and `load_batch`.
+        EnergydiagError: As `fix_and_retrain`, `load_checkpoint`, `load_batch` and `inspect_run`.
     """
     ranks = Ranks.current()
     with ranks.agreement():
@@ -88,20 +91,22 @@ def repair_checkpoint(
             train_batch, heldout = split_by_episode(proof.batch, holdout_fraction, options.base.seed)
         else:
             train_batch, heldout = training.batch, proof.batch
+        of_run = None if log is None else inspect_run(log)
         if ranks.is_first and not dry_run:
             empty_folder(out, resume=options.resume)
     chosen = tau or float(energy.settings.get("tau", ASSUMED_TAU))
     options = replace(options, base=replace(options.base, tau=chosen))
+    options = options if of_run is None else replace(options, log=of_run.measurements)
     if not ranks.is_first:
         if not dry_run:
             assist(energy, train_batch, options, out=out)
         return None, Planned(options.base, (), ())
     if dry_run:
-        patient = examine(energy, train_batch, options).patient
-        return None, plan_from(patient, options.base, options.forced)
+        return None, plan_repair(energy, train_batch, examine(energy, train_batch, options), options)
     provenance: dict[str, Any] = {"checkpoint_sha256": facts["sha256"], "heldout_sha256": proof.file.sha256()}
     provenance |= {"command": list(command)}
     provenance |= {} if training is None else {"train_sha256": training.file.sha256()}
+    provenance |= {} if of_run is None else {"run_sha256": of_run.batch["sha256"]}
     provenance |= {} if ranks.size == 1 else {"processes": ranks.size}
     repair = fix_and_retrain(energy, train_batch, heldout, options, out=out, facts=provenance, progress=progress)
     write_text(out / "result.json", repair.to_json())

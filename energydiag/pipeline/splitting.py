@@ -20,7 +20,12 @@ def split_by_episode(batch: Batch, fraction: float, seed: int) -> tuple[Batch, B
     Raises:
         InvalidBatch: There are fewer than two episodes.
     """
-    groups = batch.groups
+    larger, smaller = positions_by_episode(batch.groups, fraction, seed)
+    return batch.select(larger), batch.select(smaller)
+
+
+def positions_by_episode(groups: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Positions of the samples in the two parts of `split_by_episode`, from the episode of each ``[n]``."""
     names = torch.unique(groups)
     if len(names) < 2:
         raise InvalidBatch(
@@ -28,7 +33,7 @@ def split_by_episode(batch: Batch, fraction: float, seed: int) -> tuple[Batch, B
         )
     order = names[torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))]
     small = torch.isin(groups, order[: max(1, round(fraction * len(names)))])
-    return batch.select(torch.nonzero(~small).reshape(-1)), batch.select(torch.nonzero(small).reshape(-1))
+    return torch.nonzero(~small).reshape(-1), torch.nonzero(small).reshape(-1)
 
 
 def check_apart(train_batch: Batch, heldout: Batch) -> None:

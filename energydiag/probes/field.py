@@ -12,7 +12,8 @@ On at most 256 samples, spread over the episodes; a* is the expert's action, a_B
 * ``field.correction_gain.kN``: relative fall of the mean absolute action error after N normalised steps from a_BC. The
   step length is the best of a ladder scaled to the policy's error, chosen on one half of the episodes and measured on
   the other, both ways round. The ladder has no zero, so a negative value says that following the energy hurts at every
-  length. ``field.correction_energy.kN`` is the change of E beside it, at the same lengths.
+  length. ``field.correction_energy.kN`` is the change of E beside it, at the same lengths. Both are left out where the
+  gradient is zero at every policy action: nothing can be followed there.
 * ``field.spurious_minimum_rate``: share of eight-step descents (from a*, a_BC and far noise, steps of a fifth of the
   policy's error) that end lower than E(a*), yet farther from a* than they began and than a_BC is.
 """
@@ -25,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from energydiag.energies.descent import follow
+from energydiag.energies.descent import directions, follow
 from energydiag.energies.gradients import action_gradients
 from energydiag.energies.pairs import Pairs
 from energydiag.energies.pairwise import pair_table
@@ -37,6 +38,8 @@ from energydiag.statistics import Estimate, FloatArray, Resampler
 
 MOST_SAMPLES = 256
 STEPS = 8
+_EVERY_STEP = range(1, STEPS + 1)
+_CORRECTED = ("gain", "energy")
 STEP_LADDER = (0.02, 0.05, 0.1, 0.2, 0.4)
 """Step lengths in units of the policy's mean Euclidean error."""
 
@@ -90,17 +93,23 @@ def _measure(evidence: Evidence) -> Answer:
     if samples.policy is None:
         names = ("field.alignment.policy", "field.trust_ratio", "field.correction_gain.k1", "field.correction_gain.k4")
         return Answer(tuple(found), skipped=tuple(Skipped(n, "the dump has no `policy_actions`") for n in names))
-    trust = _trust(evidence, samples, samples.policy)
+    gradient = _gradient(evidence, samples, samples.policy[:, None])
+    if not gradient.any():
+        # no step is taken, and a gain of exactly 0 would look better than that of any field which errs a little
+        idle = ["field.trust_ratio", *(f"field.correction_{what}.k{k}" for what in _CORRECTED for k in _EVERY_STEP)]
+        reason = "the gradient is zero at every policy action"
+        return Answer(tuple(found), skipped=tuple(Skipped(name, reason) for name in idle))
+    trust = _trust(evidence, samples, samples.policy, gradient)
     gains, curves = _correction(evidence, samples, samples.policy)
     if trust.n == 0:
-        skipped = (Skipped(trust.name, "the gradient is zero at every policy action"),)
+        skipped = (Skipped(trust.name, "the policy's actions are the expert's own"),)
         return Answer((*found, *gains), curves=curves, skipped=skipped)
     return Answer((*found, trust, *gains), curves=curves)
 
 
 def _gradient(evidence: Evidence, samples: _Samples, actions_NMHA: Tensor) -> Tensor:
     pairs = Pairs(samples.hidden, actions_NMHA, samples.pad_mask, shared=False)
-    return action_gradients(evidence.energy, pairs, evidence.settings.memory_budget).gradient.float().cpu()
+    return action_gradients(evidence.energy, pairs, evidence.settings.memory_budget).gradient.cpu().double()
 
 
 def _energies(evidence: Evidence, samples: _Samples, actions_NMHA: Tensor) -> Tensor:
@@ -119,7 +128,8 @@ def _alignment(evidence: Evidence, samples: _Samples, generator: torch.Generator
     actions = torch.cat(list(points.values()), dim=1)
     gradient = _gradient(evidence, samples, actions)
     way = samples.expert[:, None] - actions
-    cosine = torch.nn.functional.cosine_similarity(-gradient.flatten(2), way.flatten(2), dim=2).numpy()
+    # a zero vector has no direction and counts as 0; the library's own cosine also fades for very short ones
+    cosine = -(directions(gradient) * directions(way.double())).flatten(2).sum(dim=2).numpy()
     found = [
         measured(f"field.alignment.{name}", samples.resampler.mean(cosine[:, i]), "1") for i, name in enumerate(points)
     ]
@@ -164,13 +174,12 @@ def _policy_error(samples: _Samples) -> float:
     return float((samples.policy - samples.expert).flatten(1).norm(dim=1).mean())
 
 
-def _trust(evidence: Evidence, samples: _Samples, policy: Tensor) -> Measurement:
+def _trust(evidence: Evidence, samples: _Samples, policy: Tensor, gradient_N1HA: Tensor) -> Measurement:
     length = _SHORT * _policy_error(samples)
-    gradient = _gradient(evidence, samples, policy[:, None])
-    norm = gradient.flatten(2).norm(dim=2)
-    unit = gradient / norm.clamp_min(torch.finfo(norm.dtype).tiny).reshape(-1, 1, *[1] * (gradient.dim() - 2))
-    energy = _energies(evidence, samples, torch.cat((policy[:, None], policy[:, None] - length * unit), dim=1))
-    promised = (length * norm[:, 0]).numpy()
+    unit = directions(gradient_N1HA)
+    step = (length * unit).to(policy.dtype)
+    energy = _energies(evidence, samples, torch.cat((policy[:, None], policy[:, None] - step), dim=1))
+    promised = length * (unit * gradient_N1HA).flatten(1).sum(dim=1).numpy()
     actual = (energy[:, 0] - energy[:, 1]).numpy()
     ratio = np.divide(actual, promised, out=np.full(len(actual), np.nan), where=promised > 0)
     return measured("field.trust_ratio", samples.resampler.quantile(ratio, 0.5), "1")
@@ -219,7 +228,7 @@ def _correction(evidence: Evidence, samples: _Samples, policy: Tensor) -> tuple[
     energy_KNL = path.energy.float().cpu().numpy()
     found = []
     gains = [0.0]
-    for k in range(1, STEPS + 1):
+    for k in _EVERY_STEP:
         chosen = best_length(error_KNL[k], samples.halves)
         rows = np.arange(len(chosen))
         gain = relative_fall(samples.resampler, error_KNL[0, rows, chosen], error_KNL[k, rows, chosen])

@@ -9,6 +9,26 @@ from typing import Any, Literal
 Better = Literal["higher", "lower", "none"]
 Change = Literal["improved", "regressed", "unchanged", "inconclusive", "incomparable"]
 
+MATTERS: Mapping[str, float] = {
+    "auroc": 0.005,
+    "top1": 0.02,
+    "mrr": 0.02,
+    "gap_std": 0.1,
+    "field.spearman": 0.02,
+    "field.alignment": 0.02,
+    "field.correction_gain": 0.01,
+    "field.monotonicity_violations": 0.02,
+    "field.spurious_minimum_rate": 0.02,
+    "head.slope_saturated_fraction": 0.02,
+    "head.zero_slope_fraction": 0.01,
+}
+"""The smallest change that matters, by the beginning of a name (guesses); other names have no direction."""
+
+
+def smallest_change(name: str) -> float | None:
+    """The smallest change of this measurement that matters, or None where it has no direction."""
+    return next((value for start, value in MATTERS.items() if name.startswith(start)), None)
+
 
 @dataclass(frozen=True)
 class MetricChange:

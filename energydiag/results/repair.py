@@ -11,7 +11,7 @@ from energydiag.results.comparison import Comparison
 from energydiag.results.diagnosis import SCHEMA_VERSION, Curve, Diagnosis, Skipped, without_draws
 
 Variant = Literal["without", "alone"]
-RepairVerdict = Literal["healed", "improved", "not-improved", "harmed", "diverged"]
+RepairVerdict = Literal["healed", "improved", "not-improved", "harmed", "diverged", "nothing-planned"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Repair:
     """Before, control and after, on the same held-out samples.
 
     Attributes:
-        verdict: What the proof says.
+        verdict: What the proof says; ``"nothing-planned"`` where something was found that no fix handles.
         accepted: Whether the repair counts.
         reasons: Why, in sentences.
         applied: Fixes, in order.

@@ -7,6 +7,7 @@ number of threads and the same torch). Several processes may share a run; see `e
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -42,7 +43,7 @@ from energydiag.training.state import (
     sweep,
 )
 from energydiag.training.temperature import clamp_log_tau, new_log_tau
-from energydiag.training.validation import swap_ranks, validation_score
+from energydiag.training.validation import look, swap_ranks
 
 __all__ = ["Event", "LogRow", "Stopped", "TrainingOutcome", "train"]
 
@@ -64,6 +65,8 @@ class TrainingOutcome:
         steps_done: Updates done in all.
         stopped: ``"finished"``, ``"early"`` (patience ran out) or ``"non-finite"``.
         tau: Temperature that those weights were trained with.
+        fallen: Where the weights of the start were kept although others had the better score: the parts of the score
+            that were lower in those.
     """
 
     rows: tuple[LogRow, ...]
@@ -73,6 +76,7 @@ class TrainingOutcome:
     steps_done: int
     stopped: Stopped
     tau: float
+    fallen: tuple[str, ...] = ()
 
 
 def train(
@@ -89,8 +93,9 @@ def train(
 ) -> TrainingOutcome:
     """Trains the module in place and leaves it in eval mode.
 
-    With validation samples it is left with the weights of the best `validation_score`, those it came with included;
-    without, with the last weights whose loss and gradient were finite.
+    With validation samples it is left with the weights of the best validation score, those it came with included; where
+    the plan is guarded, among the weights that are in no part of the score clearly worse than those it came with.
+    Without, it is left with the last weights whose loss and gradient were finite.
 
     Several processes that share the run all call this with the same arguments, and all are left with the same weights.
     The plan's batch is then shared out among them, and rank 0 alone validates and writes.
@@ -189,13 +194,18 @@ class _Session:
         if self.plan.steps == 0:
             self.run.stopped = "finished"
         if self.validation is not None:
-            score = self._score(self.validation)
+            score, _ = self._look(self.validation)
             self.run.kept = replace(self.run.kept, score=score if math.isfinite(score) else -math.inf)
 
-    def _score(self, samples: Batch) -> float:
-        """The validation score, which the first process finds out for all."""
-        own = validation_score(self.energy, samples, self.plan.seed) if self.ranks.is_first else math.nan
-        return self.ranks.number_of_first(own)
+    def _look(self, samples: Batch) -> tuple[float, list[str]]:
+        """The validation score and what has fallen since the first look; the first process finds out for all."""
+        own: tuple[float, tuple[str, ...]] = (math.nan, ())
+        if self.ranks.is_first:
+            seen = look(self.energy, samples, self.plan.seed)
+            self.run.start = self.run.start or dict(seen.values)
+            own = (seen.score, seen.fallen(self.run.start))
+        score, fallen = json.loads(self.ranks.text_of_first(json.dumps(own)))
+        return score, fallen
 
     def advance(self) -> None:
         """One step; sets ``run.stopped`` where it was the last."""
@@ -230,6 +240,8 @@ class _Session:
                 row = None if row is None else replace(row, validation_score=score)
             if run.step == plan.steps:
                 run.stopped = "finished"
+        if run.stopped:
+            self._tell_what_is_kept()
         if row is not None:
             run.rows.append(row)
             if self.progress is not None:
@@ -286,12 +298,21 @@ class _Session:
             self.run.case = loss.temperature.case
             self.run.events.append(Event(step, f"τ = {loss.temperature.tau:g}: {loss.temperature.reason}"))
 
+    def _tell_what_is_kept(self) -> None:
+        run = self.run
+        if run.kept.step == 0 and run.fallen:
+            told = f"the first weights were kept: those with a better score had fallen in {', '.join(run.fallen)}"
+            run.events.append(Event(run.step, told))
+
     def _validate(self, samples: Batch, loss: StepLoss) -> float:
         """Keeps the weights where they are the best on the validation samples; stops where they long were not."""
         run, plan = self.run, self.plan
-        score = self._score(samples)
+        score, fallen = self._look(samples)
+        worse = fallen if plan.guarded else []
         run.waited += 1
-        if score > run.kept.score:
+        if score > run.kept.score and worse:
+            run.fallen += [name for name in worse if name not in run.fallen]
+        if score > run.kept.score and not worse:
             run.kept = Kept(copied(self.module.state_dict()), run.step, score, self._tau_after(loss))
             run.waited = 0
         elif plan.patience is not None and run.waited >= plan.patience and run.step < plan.steps:
@@ -345,6 +366,7 @@ class _Session:
             steps_done=run.step,
             stopped=cast("Stopped", run.stopped),
             tau=run.kept.tau,
+            fallen=tuple(run.fallen) if run.kept.step == 0 else (),
         )
 
 

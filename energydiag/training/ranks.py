@@ -95,14 +95,6 @@ class Ranks:
             with torch.no_grad():
                 tensor.copy_(firsts)
 
-    def number_of_first(self, value: float) -> float:
-        """The first process's number."""
-        if self.size == 1:
-            return value
-        told = torch.tensor(value, dtype=torch.float64)
-        distributed.broadcast(told, 0)
-        return float(told)
-
     def text_of_first(self, text: str) -> str:
         """The first process's text."""
         return self._text_of(0, text)

@@ -22,7 +22,7 @@ from energydiag.training.log import LogRow, write_metrics
 
 STATE_FILE = "state.pt"
 METRICS_FILE = "metrics.csv"
-_FORMAT = 1
+_FORMAT = 2
 
 Weights = dict[str, Tensor]
 
@@ -60,6 +60,8 @@ class RunState:
         kept: The best weights, or the last good ones.
         step: Updates done.
         waited: Validations since the best.
+        start: What the first validation saw of every sample, by the part of the score.
+        fallen: Which of them were lower in weights that had the better score and were not kept for it.
         case: What the temperature's rule said last.
         rows: The log.
         events: What happened.
@@ -70,6 +72,8 @@ class RunState:
     kept: Kept
     step: int = 0
     waited: int = 0
+    start: Weights = dataclasses.field(default_factory=dict)
+    fallen: list[str] = dataclasses.field(default_factory=list)
     case: str = "kept"
     rows: list[LogRow] = dataclasses.field(default_factory=list)
     events: list[Event] = dataclasses.field(default_factory=list)
@@ -134,6 +138,8 @@ def save_state(
         "kept": {field.name: getattr(run.kept, field.name) for field in dataclasses.fields(Kept)},
         "step": run.step,
         "waited": run.waited,
+        "start": run.start,
+        "fallen": run.fallen,
         "case": run.case,
         "rows": [row.values() for row in run.rows],
         "events": [[event.step, event.text] for event in run.events],
@@ -170,6 +176,8 @@ def load_state(folder: Path, who: Mapping[str, str]) -> tuple[RunState, Weights,
             kept=kept,
             step=content["step"],
             waited=content["waited"],
+            start=content["start"],
+            fallen=content["fallen"],
             case=content["case"],
             rows=[LogRow.of_values(values) for values in content["rows"]],
             events=[Event(step, text) for step, text in content["events"]],

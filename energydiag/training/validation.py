@@ -1,25 +1,85 @@
-"""One number for how good an energy function is on samples that it is not trained on."""
+"""How good an energy function is on samples that it is not trained on: up to four parts, and one number for them."""
 
 from __future__ import annotations
 
+import math
 import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from energydiag.batch import Batch
+from energydiag.energies.descent import directions
 from energydiag.energies.gradients import action_gradients
 from energydiag.energies.pairs import Pairs
 from energydiag.energies.pairwise import pair_table
-from energydiag.losses import alignment_cosine
 from energydiag.models.energy_function import EnergyFunction
+from energydiag.negatives.noise import SIGMAS, noisy
 from energydiag.negatives.part import own_pairs
 from energydiag.negatives.swap import swap_sets
+from energydiag.results.comparison import smallest_change
+from energydiag.statistics import Resampler
 from energydiag.training.randomness import generator
 
 SWAP_SIZE = 64
+_COSINE = "field.alignment."
+_NOISE = SIGMAS[1]
+_ONE_ERROR = 84
+"""Percentile that is one standard error above the middle: the rule of Breiman et al. 1984 for choosing among models."""
+
 MOST_SAMPLES = 512
 """More do not make a choice among checkpoints much surer, and a validation shall cost as much as a few steps."""
+
+
+_FEWEST_EPISODES = 4
+"""For an interval over episodes; with fewer, samples are taken as independent."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a validation saw: up to four numbers that do not change when energies are scaled; higher is better.
+
+    Attributes:
+        values: Of every sample ``[n]``, by the number's name in a diagnosis; NaN where a sample has none, and for all
+            samples where an energy is not finite.
+        groups: Which samples belong together, ``[n]``.
+    """
+
+    values: Mapping[str, Tensor]
+    groups: Tensor
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """Each number's mean; NaN where energies were not finite."""
+        return {name: float(value.nanmean()) for name, value in self.values.items()}
+
+    @property
+    def score(self) -> float:
+        """The parts' mean, each in [0, 1]; NaN where one is not finite."""
+        return statistics.fmean((1 + v) / 2 if name.startswith(_COSINE) else v for name, v in self.parts.items())
+
+    def fallen(self, start: Mapping[str, Tensor]) -> tuple[str, ...]:
+        """Names of the parts that are worse than at the start.
+
+        A mean alone would let a gain in one part pay for a loss in another. A part has fallen where it is lower by more
+        than the smallest change that matters and by more than a standard error of the difference, paired by sample and
+        resampled by episode: what a few episodes cannot tell from noise must not stop a repair.
+
+        Args:
+            start: The values of the same samples there; what was not finite then cannot fall.
+        """
+        few = len(torch.unique(self.groups)) < _FEWEST_EPISODES
+        resampler = Resampler((torch.arange(len(self.groups)) if few else self.groups).numpy(), seed=0)
+
+        def fell(name: str, value: Tensor) -> bool:
+            change = resampler.mean((value - start[name]).numpy())
+            sure = change.draws is None or float(np.percentile(change.draws, _ONE_ERROR)) < 0
+            return change.value < -(smallest_change(name) or 0.0) and sure
+
+        return tuple(name for name, value in self.values.items() if fell(name, value))
 
 
 def swap_ranks(swap_BN: Tensor, first: int = 0) -> tuple[float, float]:
@@ -31,51 +91,71 @@ def swap_ranks(swap_BN: Tensor, first: int = 0) -> tuple[float, float]:
         swap_BN: Energies; the positive of row i is column ``first + i``.
         first: See there.
     """
+    auroc, top1 = _ranks_by_row(swap_BN, first)
+    return float(auroc.mean()), float(top1.mean())
+
+
+def _ranks_by_row(swap_BN: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
+    """The same for every row, ``[B]``."""
     rows, columns = swap_BN.shape
     if columns < 2 or not bool(torch.isfinite(swap_BN).all()):
-        return float("nan"), float("nan")
+        nothing = torch.full((rows,), math.nan, dtype=torch.float64)
+        return nothing, nothing
     positive = swap_BN.diagonal(first)[:, None]
     others = swap_BN[~own_pairs(swap_BN, first)].reshape(rows, columns - 1)
     equal = (others == positive).double()
     wins = (others > positive).double() + 0.5 * equal
     first_place = (others >= positive).all(dim=1).double() / (1 + equal.sum(dim=1))
-    return float(wins.mean()), float(first_place.mean())
+    return wins.mean(dim=1), first_place
 
 
-def validation_score(energy: EnergyFunction, batch: Batch, seed: int) -> float:
-    """The mean of up to four numbers in [0, 1] that do not change when energies are scaled; higher is better.
+def look(energy: EnergyFunction, batch: Batch, seed: int) -> Look:
+    """How good the energies are on at most 512 samples; the same samples, sets and noise for one seed.
 
     AUROC and top-1 in swap sets of 64; where the policy's actions are known, the share of samples whose expert action
-    has lower energy than the policy's (a tie counting half), and (1 + mean cosine of −∇E with the way to the expert)
-    over 2 at the policy's action. The same samples and sets for one seed, at most 512.
+    has lower energy than the policy's (a tie counting half), and the mean cosine of −∇E with the way to the expert at
+    the policy's action; where they are not, that cosine at noise of .15.
 
     Args:
         energy: Put in eval mode, and left in it.
         batch: At least two samples.
-        seed: Of the swap sets.
-
-    Returns:
-        NaN where energies are not finite.
+        seed: Of the swap sets and the noise.
     """
     energy.module.eval()
     part = batch.take(batch.spread(MOST_SAMPLES))
-    ranks = []
-    for index in swap_sets(len(part), SWAP_SIZE, generator(seed, "validation")):
-        some = part.take(index)
-        ranks.append(swap_ranks(_energies(energy, Pairs(some.hidden, some.actions, some.pad_mask, shared=True))))
-    numbers = [statistics.fmean(column) for column in zip(*ranks, strict=True)]
-    if part.policy_actions is not None:
-        policy = part.policy_actions[:, None]
-        found = action_gradients(energy, Pairs(part.hidden, policy, part.pad_mask, shared=False))
-        expert = _energies(energy, Pairs(part.hidden, part.actions[:, None], part.pad_mask, shared=False))
-        at_policy = found.energy.float().cpu()
-        above = (at_policy > expert).double() + 0.5 * (at_policy == expert).double()
-        way = (part.actions - part.policy_actions)[:, None].float().cpu()
-        cosine = alignment_cosine(found.gradient.float().cpu(), way)
-        if not bool(torch.isfinite(at_policy).all() and torch.isfinite(expert).all()):
-            return float("nan")
-        numbers += [float(above.mean()), (1 + float(cosine.mean())) / 2]
-    return statistics.fmean(numbers)
+    values = dict(zip(("auroc.swap", "top1.swap"), _swap(energy, part, seed), strict=True))
+    if part.policy_actions is None:
+        noise = noisy(part.actions, _NOISE, 1, generator(seed, "validation noise"))
+        values[f"{_COSINE}noise_{_NOISE:g}"] = _alignment(energy, part, noise)[0]
+        return Look(values, part.groups)
+    cosine, at_policy = _alignment(energy, part, part.policy_actions[:, None])
+    expert = _energies(energy, Pairs(part.hidden, part.actions[:, None], part.pad_mask, shared=False))[:, 0]
+    above = (at_policy > expert).double() + 0.5 * (at_policy == expert).double()
+    finite = bool(torch.isfinite(at_policy).all() and torch.isfinite(expert).all())
+    values["auroc.policy"] = above if finite else torch.full_like(above, math.nan)
+    values[f"{_COSINE}policy"] = cosine
+    return Look(values, part.groups)
+
+
+def _swap(energy: EnergyFunction, batch: Batch, seed: int) -> tuple[Tensor, Tensor]:
+    """AUROC and top-1 of every sample, ``[n]``; NaN for those left over from the sets."""
+    found = torch.full((2, len(batch)), math.nan, dtype=torch.float64)
+    for index in swap_sets(len(batch), SWAP_SIZE, generator(seed, "validation")):
+        some = batch.take(index)
+        table = _energies(energy, Pairs(some.hidden, some.actions, some.pad_mask, shared=True))
+        if not bool(torch.isfinite(table).all()):
+            found.fill_(math.nan)
+            break
+        found[:, index] = torch.stack(_ranks_by_row(table))
+    return found[0], found[1]
+
+
+def _alignment(energy: EnergyFunction, batch: Batch, actions_B1HA: Tensor) -> tuple[Tensor, Tensor]:
+    """The cosine of −∇E with the way to the expert's action, and the energies, both ``[n]``."""
+    found = action_gradients(energy, Pairs(batch.hidden, actions_B1HA, batch.pad_mask, shared=False))
+    way = (batch.actions[:, None] - actions_B1HA).cpu().double()
+    cosine = -(directions(found.gradient.cpu().double()) * directions(way)).flatten(1).sum(dim=1)
+    return cosine, found.energy.float().cpu()[:, 0]
 
 
 def _energies(energy: EnergyFunction, pairs: Pairs) -> Tensor:
