@@ -187,6 +187,12 @@ def test_weights_that_pay_for_one_part_with_another_are_not_kept(monkeypatch: py
     assert not outcome.events
 
 
+def test_a_control_keeps_the_best_mean_whatever_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, (0.9, 0.5), (0.93, 0.49), (0.99, 0.47), (0.8, 0.9))
+    _, outcome = run(replace(SHORT, guarded=False), validation=make_batch(8, seed=1))
+    assert (outcome.best_score, outcome.fallen) == (pytest.approx(0.85), ())
+
+
 def test_the_start_is_kept_and_told_where_every_better_score_has_its_price(monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, (0.9, 0.5), (0.89, 0.6), (0.8, 0.4), (0.99, 0.45))
     module, outcome = run(SHORT, validation=make_batch(8, seed=1))
