@@ -337,8 +337,8 @@ def _nothing_done(before: Diagnosis, planned: Planned, facts: Mapping[str, Any] 
     found = [finding.code for finding in before.findings]
     told = f"No fix that can be applied handles what was found ({', '.join(found)})" if found else "Nothing was found"
     return Repair(
-        verdict="nothing-planned" if found else "healed",
-        accepted=not found,
+        verdict="not-improved" if found else "healed",
+        accepted=before.verdict != "critical",
         reasons=(f"{told}, so nothing was trained.",),
         applied=(),
         skipped=planned.skipped if found else (),

@@ -11,7 +11,7 @@ from energydiag.results.comparison import Comparison
 from energydiag.results.diagnosis import SCHEMA_VERSION, Curve, Diagnosis, Skipped, without_draws
 
 Variant = Literal["without", "alone"]
-RepairVerdict = Literal["healed", "improved", "not-improved", "harmed", "diverged", "nothing-planned"]
+RepairVerdict = Literal["healed", "improved", "not-improved", "harmed", "diverged"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,8 @@ class Repair:
     """Before, control and after, on the same held-out samples.
 
     Attributes:
-        verdict: What the proof says; ``"nothing-planned"`` where something was found that no fix handles.
+        verdict: What the proof says. Where something was found that no fix handles, nothing is trained and nothing
+            improved; that is accepted unless it is critical.
         accepted: Whether the repair counts.
         reasons: Why, in sentences.
         applied: Fixes, in order.
