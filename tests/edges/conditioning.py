@@ -33,6 +33,7 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED505", {}, {INVERTED: 1.0, GAIN: -0.3, "auroc.swap": (0.80, 0.9), **PADDED}, "critical"),
     ("ED505", {}, {INVERTED: 1.0, GAIN: 0.1, "auroc.swap": 0.9, **PADDED}, "critical"),
     ("ED506", {MODE: (0.35, 2.0)}, {MODE: (0.36, 2.0)}, "warning"),
+    ("ED506", {MODE: (0.75, 2.0), "model.dropout": 0.1}, {MODE: (0.76, 2.0), "model.dropout": 0.1}, "warning"),
     ("ED507", {REPEAT: (0.0010, 0.1)}, {REPEAT: (0.0011, 0.1)}, "warning"),
     ("ED507", {}, {REPEAT: (1.0, 1.2)}, "warning"),
     ("ED507", {}, {REPEAT: (1.1, 1.2)}, "critical"),
