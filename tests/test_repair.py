@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 import torch
 from parts import make_batch, make_head
 
@@ -162,6 +164,19 @@ class Knows(torch.nn.Module):
         wanted = hidden[:, 0, : actions.shape[1] * actions.shape[2]].reshape(actions.shape)
         distance = (actions - wanted - 0.01).abs().sum(dim=(1, 2))
         return self.sign * self.weight(torch.stack((distance, distance), dim=1))[:, 0]
+
+
+def test_a_repair_that_costs_something_everywhere_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+    larger, smaller = (told(batch) for batch in batches())
+    knows = Knows()
+    # the fresh weights of this seed turn the sign round, and six steps do not turn it back
+    options = RepairOptions(replace(SMALL, seed=3), ("fresh-weights",))
+    repair = fix_and_retrain(EnergyFunction(knows, "own"), larger, smaller, options, out=tmp_path)
+    assert repair.verdict == "not-improved"
+    assert any(reason.startswith("The model was left as it was") for reason in repair.reasons)
+    with safetensors.safe_open(repair.checkpoint, "pt") as file:
+        assert torch.equal(file.get_tensor("weight.weight"), knows.weight.weight)
+        assert json.loads(file.metadata()["fixes"]) == []
 
 
 def told(batch: Batch) -> Batch:

@@ -304,7 +304,7 @@ def test_training_on_shards_gives_the_same_weights(folder: Path) -> None:
     for batch in (make_batch(), load_batch(folder)):
         training, validation = batch.select(torch.tensor([0, 2, 3, 5])), batch.select(torch.tensor([1, 4]))
         module = make_head("linear")
-        identities.append(identity(plan, {}, training, validation))
+        identities.append(identity(plan, {}, {}, training, validation))
         train(EnergyFunction(module, "test"), training, plan, validation=validation)
         weights.append(digest(module.state_dict()))
     assert weights[0] == weights[1]

@@ -201,6 +201,27 @@ def test_the_start_is_kept_and_told_where_every_better_score_has_its_price(monke
     assert outcome.events[-1].text.endswith("had fallen in auroc.swap, top1.swap")
 
 
+def test_a_start_that_has_lost_something_gives_way_to_weights_that_have_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, (0.5, 0.9), (0.9, 0.2), (0.7, 0.4), (0.9, 0.3), (0.91, 0.2))
+    origin = EnergyFunction(make_head("original"), "test")
+    _, outcome = run(SHORT, validation=make_batch(8, seed=1), origin=origin)
+    # the start has the best mean; the last two have lost nothing of the origin's .9 and .2
+    assert (outcome.best_step, outcome.reverted) == (8, False)
+    assert outcome.best_score == pytest.approx(0.6)
+
+
+def test_where_all_is_worse_than_the_origin_that_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    origin = EnergyFunction(make_head("original"), "test")
+    looks = ((0.5, 0.9), (0.9, 0.2), (0.7, 0.4), (0.8, 0.3), (0.7, 0.2))
+    scripted(monkeypatch, *looks)
+    _, outcome = run(SHORT, validation=make_batch(8, seed=1), origin=origin)
+    assert (outcome.best_step, outcome.reverted, outcome.fallen) == (0, True, ("auroc.swap",))
+    assert "none was kept" in outcome.events[-1].text
+    unguarded = replace(SHORT, guarded=False)
+    scripted(monkeypatch, *looks)
+    assert not run(unguarded, validation=make_batch(8, seed=1), origin=origin)[1].reverted
+
+
 def test_what_was_not_finite_at_the_start_cannot_fall(monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, (math.nan, math.nan), (0.6, 0.1), (0.5, 0.1), (math.nan, 0.9))
     assert run(SHORT, validation=make_batch(8, seed=1))[1].best_step == 4

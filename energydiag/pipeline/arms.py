@@ -35,6 +35,11 @@ class Arm:
     outcome: TrainingOutcome | None
     diagnosis: Diagnosis
 
+    @property
+    def reverted(self) -> bool:
+        """Whether it is the patient as it was, since every attempt has made something worse."""
+        return self.outcome is not None and self.outcome.reverted
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -59,7 +64,10 @@ class Bench:
     tell: Progress
 
     def train(self, name: str, plan: TrainingPlan) -> tuple[EnergyFunction, TrainingOutcome | None]:
-        """One way to train, from surgery to the weights that are kept; with zero steps, surgery alone."""
+        """One way to train, from surgery to the weights that are kept; with zero steps, surgery alone.
+
+        Where surgery has cost something that no training won back, it is the patient as it was.
+        """
         title = f"{name}, seed {plan.seed}"
         self.tell(title)
         settings = {**self.energy.settings, "tau": str(plan.tau)}
@@ -75,7 +83,10 @@ class Bench:
                 folder=None if self.out is None else self.out / "runs" / f"{name}-{plan.seed}",
                 resume=self.resume,
                 progress=lambda row: self.tell(f"{title}: step {row.step} of {plan.steps}, {_glance(row)}"),
+                origin=self.energy if plan.surgery else None,
             )
+            if outcome.reverted:
+                return replace(self.energy, module=copy.deepcopy(self.energy.module)), outcome
             patient = replace(patient, settings={**patient.settings, "tau": f"{outcome.tau:g}"})
         return patient, outcome
 
@@ -125,6 +136,9 @@ def chosen_score(arm: Arm) -> float:
 def unkept(arms: Sequence[Arm]) -> tuple[str, ...]:
     """A sentence where training was for nothing: every better validation score was paid for in one of its parts."""
     named = sorted({name for arm in arms if arm.outcome is not None for name in arm.outcome.fallen})
+    if any(arm.reverted for arm in arms):
+        beside = f" in {', '.join(named)}" if named else ""
+        return (f"The model was left as it was: on validation episodes all that was tried is worse{beside}.",)
     if not named:
         return ()
     return (

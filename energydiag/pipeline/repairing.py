@@ -295,7 +295,8 @@ def _repaired(
     checkpoint = ""
     if out is not None:
         best = max(afters, key=chosen_score)
-        checkpoint = str(save_repaired(best.energy, applied, out / "repaired.safetensors", facts or {}))
+        done = () if best.reverted else applied
+        checkpoint = str(save_repaired(best.energy, done, out / "repaired.safetensors", facts or {}))
     return Repair(
         verdict=verdict,
         accepted=verdict in ("healed", "improved"),

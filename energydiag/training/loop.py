@@ -65,8 +65,9 @@ class TrainingOutcome:
         steps_done: Updates done in all.
         stopped: ``"finished"``, ``"early"`` (patience ran out) or ``"non-finite"``.
         tau: Temperature that those weights were trained with.
-        fallen: Where the weights of the start were kept although others had the better score: the parts of the score
-            that were lower in those.
+        fallen: Where no trained weights were kept although some had the better score: the parts of the score that were
+            lower in those.
+        reverted: Whether the weights of the start have lost something of the origin as well, and are no answer either.
     """
 
     rows: tuple[LogRow, ...]
@@ -77,6 +78,7 @@ class TrainingOutcome:
     stopped: Stopped
     tau: float
     fallen: tuple[str, ...] = ()
+    reverted: bool = False
 
 
 def train(
@@ -90,12 +92,13 @@ def train(
     progress: Callable[[LogRow], None] | None = None,
     save_every: int = SAVE_EVERY,
     ranks: Ranks | None = None,
+    origin: EnergyFunction | None = None,
 ) -> TrainingOutcome:
     """Trains the module in place and leaves it in eval mode.
 
     With validation samples it is left with the weights of the best validation score, those it came with included; where
-    the plan is guarded, among the weights that are in no part of the score clearly worse than those it came with.
-    Without, it is left with the last weights whose loss and gradient were finite.
+    the plan is guarded, among the weights that are in no part of the score clearly worse than the origin, whatever the
+    score of those it came with. Without, it is left with the last weights whose loss and gradient were finite.
 
     Several processes that share the run all call this with the same arguments, and all are left with the same weights.
     The plan's batch is then shared out among them, and rank 0 alone validates and writes.
@@ -110,6 +113,7 @@ def train(
         progress: Called with every new row.
         save_every: Updates between two saved states. It does not change the result.
         ranks: The processes that share the run; None: those that torch.distributed was initialised with, if it was.
+        origin: What the module was made from, if something was done to it: what a guarded plan must not fall behind.
 
     Raises:
         UsageError: The plan does not fit the samples, the folder holds a run and ``resume`` is off, or holds another
@@ -122,7 +126,7 @@ def train(
             raise UsageError("There is no folder to resume from.", "name the folder of the run.")
         if folder is not None and not resume and (folder / STATE_FILE).exists():
             raise UsageError(f"{folder} holds a training run already.", "resume it, or name another folder.")
-    session = _Session(energy, batch, plan, validation, folder, progress, save_every, ranks)
+    session = _Session(energy, batch, plan, validation, folder, progress, save_every, ranks, origin)
     devices = [energy.device] if energy.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices=devices), dropout_of(energy.module, plan.dropout):
@@ -147,8 +151,10 @@ class _Session:
         progress: Callable[[LogRow], None] | None,
         save_every: int,
         ranks: Ranks,
+        origin: EnergyFunction | None,
     ) -> None:
         self.energy = energy
+        self.origin = energy if origin is None else origin
         self.module = energy.module
         self.batch = batch
         self.plan = plan
@@ -165,7 +171,8 @@ class _Session:
         start = copied(self.module.state_dict())
         self.run = RunState(Kept(start, 0, -math.inf, self._tau()))
         told = folder is not None or ranks.size > 1
-        self.identity = identity(plan, start, batch, validation, ranks.size) if told else {}
+        before = copied(self.origin.module.state_dict())
+        self.identity = identity(plan, before, start, batch, validation, ranks.size) if told else {}
         self.started = time.perf_counter()
 
     def _tau(self) -> float:
@@ -194,15 +201,19 @@ class _Session:
         if self.plan.steps == 0:
             self.run.stopped = "finished"
         if self.validation is not None:
-            score, _ = self._look(self.validation)
-            self.run.kept = replace(self.run.kept, score=score if math.isfinite(score) else -math.inf)
+            score, fallen = self._look(self.validation)
+            self.run.lost = fallen if self.plan.guarded else []
+            stands = math.isfinite(score) and not self.run.lost
+            self.run.kept = replace(self.run.kept, score=score if stands else -math.inf)
 
     def _look(self, samples: Batch) -> tuple[float, list[str]]:
-        """The validation score and what has fallen since the first look; the first process finds out for all."""
+        """The validation score and what is worse than in the origin; the first process finds out for all."""
         own: tuple[float, tuple[str, ...]] = (math.nan, ())
         if self.ranks.is_first:
             seen = look(self.energy, samples, self.plan.seed)
-            self.run.start = self.run.start or dict(seen.values)
+            if not self.run.start:
+                first = seen if self.origin is self.energy else look(self.origin, samples, self.plan.seed)
+                self.run.start = dict(first.values)
             own = (seen.score, seen.fallen(self.run.start))
         score, fallen = json.loads(self.ranks.text_of_first(json.dumps(own)))
         return score, fallen
@@ -301,7 +312,8 @@ class _Session:
     def _tell_what_is_kept(self) -> None:
         run = self.run
         if run.kept.step == 0 and run.fallen:
-            told = f"the first weights were kept: those with a better score had fallen in {', '.join(run.fallen)}"
+            what = "none was kept, the first included" if run.lost else "the first weights were kept"
+            told = f"{what}: those with a better score had fallen in {', '.join(run.fallen)}"
             run.events.append(Event(run.step, told))
 
     def _validate(self, samples: Batch, loss: StepLoss) -> float:
@@ -367,6 +379,7 @@ class _Session:
             stopped=cast("Stopped", run.stopped),
             tau=run.kept.tau,
             fallen=tuple(run.fallen) if run.kept.step == 0 else (),
+            reverted=bool(run.lost) and run.kept.step == 0,
         )
 
 

@@ -22,7 +22,7 @@ from energydiag.training.log import LogRow, write_metrics
 
 STATE_FILE = "state.pt"
 METRICS_FILE = "metrics.csv"
-_FORMAT = 2
+_FORMAT = 3
 
 Weights = dict[str, Tensor]
 
@@ -60,7 +60,8 @@ class RunState:
         kept: The best weights, or the last good ones.
         step: Updates done.
         waited: Validations since the best.
-        start: What the first validation saw of every sample, by the part of the score.
+        start: What the validation saw of every sample in the origin, by the part of the score.
+        lost: Which of them were lower in the weights that the run began with.
         fallen: Which of them were lower in weights that had the better score and were not kept for it.
         case: What the temperature's rule said last.
         rows: The log.
@@ -73,6 +74,7 @@ class RunState:
     step: int = 0
     waited: int = 0
     start: Weights = dataclasses.field(default_factory=dict)
+    lost: list[str] = dataclasses.field(default_factory=list)
     fallen: list[str] = dataclasses.field(default_factory=list)
     case: str = "kept"
     rows: list[LogRow] = dataclasses.field(default_factory=list)
@@ -99,9 +101,9 @@ def copied(weights: Mapping[str, Any]) -> Weights:
 
 
 def identity(
-    plan: TrainingPlan, start: Weights, batch: Batch, validation: Batch | None, processes: int = 1
+    plan: TrainingPlan, origin: Weights, start: Weights, batch: Batch, validation: Batch | None, processes: int = 1
 ) -> dict[str, str]:
-    """What decides a run's result, each as text: every field of the plan, data and starting weights as hashes."""
+    """What decides a run's result, each as text: every field of the plan, data and weights as hashes."""
 
     def of_batch(samples: Batch) -> str:
         return digest({field.name: getattr(samples, field.name) for field in dataclasses.fields(samples)})
@@ -110,6 +112,7 @@ def identity(
     return fields | {
         "the training samples": of_batch(batch),
         "the validation samples": "none" if validation is None else of_batch(validation),
+        "the weights before the repair": digest(origin),
         "the starting weights": digest(start),
         "the number of processes": str(processes),
     }
@@ -139,6 +142,7 @@ def save_state(
         "step": run.step,
         "waited": run.waited,
         "start": run.start,
+        "lost": run.lost,
         "fallen": run.fallen,
         "case": run.case,
         "rows": [row.values() for row in run.rows],
@@ -177,6 +181,7 @@ def load_state(folder: Path, who: Mapping[str, str]) -> tuple[RunState, Weights,
             step=content["step"],
             waited=content["waited"],
             start=content["start"],
+            lost=content["lost"],
             fallen=content["fallen"],
             case=content["case"],
             rows=[LogRow.of_values(values) for values in content["rows"]],

@@ -28,7 +28,7 @@ from energydiag.pipeline.proof import judge_repair, lost, proof_names
 from energydiag.pipeline.repairing import VALIDATION_FRACTION, Examined, examine, plan_repair
 from energydiag.pipeline.splitting import check_apart, split_by_episode, usable
 from energydiag.plan import TrainingPlan
-from energydiag.results import Comparison, Diagnosis
+from energydiag.results import Comparison, Diagnosis, Measurement
 from energydiag.training.ranks import Ranks
 
 AUTO, RANDOM, CONTROL = "auto", "random", "control"
@@ -90,20 +90,28 @@ class Clinic:
         training: What the owner trained on.
         heldout: What the proof is measured on.
         base: The owner's recipe, as the command is told it.
+        log: What was measured of the log of the owner's training, as ``--run`` does.
 
     Raises:
         EnergydiagError: The batches overlap.
     """
 
-    def __init__(self, energy: EnergyFunction, training: Batch, heldout: Batch, base: TrainingPlan) -> None:
+    def __init__(
+        self,
+        energy: EnergyFunction,
+        training: Batch,
+        heldout: Batch,
+        base: TrainingPlan,
+        log: tuple[Measurement, ...] = (),
+    ) -> None:
         check_apart(training, heldout)
-        self.energy, self.base = energy, base
+        self.energy, self.base, self.log = energy, base, log
         self.training, self.heldout = (batch.select(usable(batch)) for batch in (training, heldout))
 
     @functools.cached_property
     def examined(self) -> Examined:
         """What the plan is made from."""
-        return examine(self.energy, self.training, RepairOptions(self.base))
+        return examine(self.energy, self.training, RepairOptions(self.base, log=self.log))
 
     @functools.cached_property
     def before(self) -> Diagnosis:
@@ -180,7 +188,7 @@ def treated(clinic: Clinic, name: str) -> dict[str, Outcome]:
 
 
 def automatic(clinic: Clinic) -> Outcome:
-    """What ``--fix auto`` does."""
+    """What ``--fix auto --run LOG`` does."""
     planned = plan_repair(clinic.energy, clinic.training, clinic.examined, RepairOptions(clinic.base))
     if planned.applied:
         return clinic.outcome(AUTO, planned)

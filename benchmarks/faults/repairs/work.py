@@ -12,6 +12,8 @@ from typing import Any
 from energydiag.atomic import write_text
 from energydiag.errors import first_line
 from energydiag.models.energy_function import EnergyFunction
+from energydiag.pipeline import inspect_run
+from energydiag.pipeline.inspecting_run import RUN_RULES
 from energydiag.pipeline.proof import proof_names
 from energydiag.plan import TrainingPlan
 
@@ -19,7 +21,7 @@ from ..data import dump, training_samples
 from ..recipe import Recipe
 from ..report import verdicts_of
 from ..score import Verdict
-from ..work import load_run
+from ..work import METRICS, load_run
 from .treatments import Clinic, proof_numbers, treated
 
 STEPS = 500
@@ -83,7 +85,9 @@ def _treated(name: str, folder: Path, steps: int) -> dict[str, Any]:
     recipe, module = load_run(folder)
     energy = EnergyFunction(module, recipe.shape.architecture, {"tau": str(recipe.tau)})
     heldout = dump(recipe.data, recipe.seed)
-    clinic = Clinic(energy, training_samples(recipe.data, recipe.seed), heldout, owner_plan(recipe, steps))
+    told = {"negatives": recipe.negatives, "head": recipe.shape.head, "tau": recipe.tau}
+    log = inspect_run(folder / METRICS, **told, select=(RUN_RULES,)).measurements
+    clinic = Clinic(energy, training_samples(recipe.data, recipe.seed), heldout, owner_plan(recipe, steps), log)
     outcomes = treated(clinic, name)
     return {
         "planned_from": [finding.code for finding in clinic.examined.patient.findings],
