@@ -29,6 +29,10 @@ class Path:
     actions: Tensor
     energy: Tensor
 
+    def columns(self, part: slice) -> Path:
+        """The ways from some of the starts."""
+        return Path(self.actions[:, :, part], self.energy[:, :, part])
+
 
 def step_down(
     energy: EnergyFunction,

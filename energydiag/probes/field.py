@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from energydiag.energies.descent import directions, follow
+from energydiag.energies.descent import Path, directions, follow
 from energydiag.energies.gradients import action_gradients
 from energydiag.energies.pairs import Pairs
 from energydiag.energies.pairwise import pair_table
@@ -47,7 +47,7 @@ _NOISE_LADDER = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 _WAY_POINTS = 6
 _FAR_NOISE = 0.5
 _SHORT = 0.1
-"""Length of the step whose trust ratio is measured, in units of the policy's error (a guess)."""
+"""Length of the step whose trust ratio is measured, in units of the policy's error: one of the ladder (a guess)."""
 
 _DESCENT_LENGTH = 0.2
 """Step length of descents that look for spurious minima: eight of them reach beyond the policy's error (a guess)."""
@@ -82,33 +82,77 @@ def _samples(evidence: Evidence) -> _Samples:
     )
 
 
+@dataclass(frozen=True)
+class _Points:
+    """Actions ``[n, …, H, A]`` that the field is looked at in; all are drawn before anything is computed.
+
+    Attributes:
+        near: Where directions are compared, by name.
+        ladder: Noise of growing size around the expert's action.
+        ways: On the straight ways from the expert's action, one way after the other.
+        starts: Of the descents that look for spurious minima, the expert's action first.
+    """
+
+    near: dict[str, Tensor]
+    ladder: Tensor
+    ways: Tensor
+    starts: Tensor
+
+
+def _points(samples: _Samples, generator: torch.Generator) -> _Points:
+    expert = samples.expert[:, None]
+    policy = [] if samples.policy is None else [samples.policy[:, None]]
+    near = {f"noise_{sigma:g}": noisy(samples.expert, sigma, 1, generator) for sigma in SIGMAS}
+    if policy:
+        near["policy"] = policy[0]
+    ladder = torch.cat([noisy(samples.expert, sigma, 1, generator) for sigma in _NOISE_LADDER], dim=1)
+    ends = [noisy(samples.expert, SIGMAS[-1], 1, generator), *policy]
+    ways = [expert + share * (end - expert) for end in ends for share in torch.linspace(0, 1, _WAY_POINTS)]
+    starts = [expert, noisy(samples.expert, _FAR_NOISE, 1, generator), *policy]
+    return _Points(near, ladder, torch.cat(ways, dim=1), torch.cat(starts, dim=1))
+
+
 def _measure(evidence: Evidence) -> Answer:
     evidence.require_finite()
     samples = _samples(evidence)
-    generator = torch.Generator().manual_seed(evidence.settings.seed * 1009 + 500)
-    found = _alignment(evidence, samples, generator)
-    found.append(_spearman(evidence, samples, generator))
-    found.append(_monotonicity(evidence, samples, generator))
-    found.append(_spurious(evidence, samples, generator))
-    if samples.policy is None:
-        names = ("field.alignment.policy", "field.trust_ratio", "field.correction_gain.k1", "field.correction_gain.k4")
-        return Answer(tuple(found), skipped=tuple(Skipped(n, "the dump has no `policy_actions`") for n in names))
-    gradient = _gradient(evidence, samples, samples.policy[:, None])
-    if not gradient.any():
-        # no step is taken, and a gain of exactly 0 would look better than that of any field which errs a little
-        idle = ["field.trust_ratio", *(f"field.correction_{what}.k{k}" for what in _CORRECTED for k in _EVERY_STEP)]
-        reason = "the gradient is zero at every policy action"
-        return Answer(tuple(found), skipped=tuple(Skipped(name, reason) for name in idle))
-    trust = _trust(evidence, samples, samples.policy, gradient)
-    gains, curves = _correction(evidence, samples, samples.policy)
+    points = _points(samples, torch.Generator().manual_seed(evidence.settings.seed * 1009 + 500))
+    gradient = dict(zip(points.near, torch.split(_gradient(evidence, samples, points.near), 1, dim=1), strict=True))
+    energy = _energies(evidence, samples, torch.cat((samples.expert[:, None], points.ladder, points.ways), dim=1))
+    rungs = 1 + points.ladder.shape[1]
+    found = [
+        *_alignment(samples, points.near, gradient),
+        _spearman(samples, energy[:, :rungs], points.ladder),
+        _monotonicity(samples, energy[:, rungs:]),
+    ]
+    lengths = torch.full((points.starts.shape[1],), _DESCENT_LENGTH * _policy_error(samples))
+    if samples.policy is None or not gradient["policy"].any():
+        descents = _descents(evidence, samples, points.starts, lengths)
+        return Answer((*found, _spurious(samples, descents)), skipped=_not_followed(samples.policy is not None))
+    ladder = torch.tensor(STEP_LADDER) * _policy_error(samples)
+    starts = samples.policy[:, None].expand(-1, len(ladder), *samples.policy.shape[1:])
+    # one way down for both: the work on a context is done once per step
+    paths = _descents(evidence, samples, torch.cat((points.starts, starts), dim=1), torch.cat((lengths, ladder)))
+    descents, corrections = paths.columns(slice(len(lengths))), paths.columns(slice(len(lengths), None))
+    gains, curves = _correction(samples, corrections)
+    trust = _trust(samples, gradient["policy"], corrections)
+    found.append(_spurious(samples, descents))
     if trust.n == 0:
         skipped = (Skipped(trust.name, "the policy's actions are the expert's own"),)
         return Answer((*found, *gains), curves=curves, skipped=skipped)
     return Answer((*found, trust, *gains), curves=curves)
 
 
-def _gradient(evidence: Evidence, samples: _Samples, actions_NMHA: Tensor) -> Tensor:
-    pairs = Pairs(samples.hidden, actions_NMHA, samples.pad_mask, shared=False)
+def _not_followed(has_policy: bool) -> tuple[Skipped, ...]:
+    if not has_policy:
+        names = ("field.alignment.policy", "field.trust_ratio", "field.correction_gain.k1", "field.correction_gain.k4")
+        return tuple(Skipped(name, "the dump has no `policy_actions`") for name in names)
+    # no step is taken, and a gain of exactly 0 would look better than that of any field which errs a little
+    idle = ["field.trust_ratio", *(f"field.correction_{what}.k{k}" for what in _CORRECTED for k in _EVERY_STEP)]
+    return tuple(Skipped(name, "the gradient is zero at every policy action") for name in idle)
+
+
+def _gradient(evidence: Evidence, samples: _Samples, points: dict[str, Tensor]) -> Tensor:
+    pairs = Pairs(samples.hidden, torch.cat(list(points.values()), dim=1), samples.pad_mask, shared=False)
     return action_gradients(evidence.energy, pairs, evidence.settings.memory_budget).gradient.cpu().double()
 
 
@@ -121,28 +165,27 @@ def _energies(evidence: Evidence, samples: _Samples, actions_NMHA: Tensor) -> Te
     return table.values[0].float().cpu()
 
 
-def _alignment(evidence: Evidence, samples: _Samples, generator: torch.Generator) -> list[Measurement]:
-    points = {f"noise_{sigma:g}": noisy(samples.expert, sigma, 1, generator) for sigma in SIGMAS}
-    if samples.policy is not None:
-        points["policy"] = samples.policy[:, None]
-    actions = torch.cat(list(points.values()), dim=1)
-    gradient = _gradient(evidence, samples, actions)
-    way = samples.expert[:, None] - actions
-    # a zero vector has no direction and counts as 0; the library's own cosine also fades for very short ones
-    cosine = -(directions(gradient) * directions(way.double())).flatten(2).sum(dim=2).numpy()
-    found = [
-        measured(f"field.alignment.{name}", samples.resampler.mean(cosine[:, i]), "1") for i, name in enumerate(points)
-    ]
+def _descents(evidence: Evidence, samples: _Samples, starts_NMHA: Tensor, length_M: Tensor) -> Path:
+    budget = evidence.settings.memory_budget
+    path = follow(evidence.energy, samples.hidden, starts_NMHA, samples.pad_mask, length_M, STEPS, memory_budget=budget)
+    return Path(path.actions.float().cpu(), path.energy.float().cpu())
+
+
+def _alignment(samples: _Samples, points: dict[str, Tensor], gradient: dict[str, Tensor]) -> list[Measurement]:
+    found = []
+    for name, actions in points.items():
+        way = (samples.expert[:, None] - actions).double()
+        # a zero vector has no direction and counts as 0; the library's own cosine also fades for very short ones
+        cosine = -(directions(gradient[name]) * directions(way)).flatten(1).sum(dim=1).numpy()
+        found.append(measured(f"field.alignment.{name}", samples.resampler.mean(cosine), "1"))
     chance = 1 / float(np.sqrt(samples.expert[0].numel()))
     return [*found, Measurement("field.alignment.chance_std", chance, "1", len(samples.expert))]
 
 
-def _spearman(evidence: Evidence, samples: _Samples, generator: torch.Generator) -> Measurement:
-    ladder = torch.cat([noisy(samples.expert, sigma, 1, generator) for sigma in _NOISE_LADDER], dim=1)
-    energy = _energies(evidence, samples, torch.cat((samples.expert[:, None], ladder), dim=1)).numpy()
+def _spearman(samples: _Samples, energy_NM: Tensor, ladder: Tensor) -> Measurement:
     distance = (ladder - samples.expert[:, None]).flatten(2).norm(dim=2).numpy()
     distance = np.concatenate((np.zeros((len(distance), 1)), distance), axis=1)
-    return measured("field.spearman", samples.resampler.mean(rank_correlation(energy, distance)), "1")
+    return measured("field.spearman", samples.resampler.mean(rank_correlation(energy_NM.numpy(), distance)), "1")
 
 
 def rank_correlation(x_NM: np.ndarray, y_NM: np.ndarray) -> FloatArray:
@@ -155,15 +198,9 @@ def rank_correlation(x_NM: np.ndarray, y_NM: np.ndarray) -> FloatArray:
     return np.asarray(np.divide((x * y).sum(axis=1), norm, out=np.zeros(len(x)), where=norm > 0))
 
 
-def _monotonicity(evidence: Evidence, samples: _Samples, generator: torch.Generator) -> Measurement:
-    ends = [noisy(samples.expert, SIGMAS[-1], 1, generator)]
-    if samples.policy is not None:
-        ends.append(samples.policy[:, None])
-    share = torch.linspace(0, 1, _WAY_POINTS)
-    expert = samples.expert[:, None]
-    ways = torch.cat([expert + s * (end - expert) for end in ends for s in share], dim=1)
-    energy = _energies(evidence, samples, ways).reshape(len(expert), len(ends), _WAY_POINTS)
-    falls = (energy.diff(dim=2) < 0).float().mean(dim=(1, 2)).numpy()
+def _monotonicity(samples: _Samples, energy_NM: Tensor) -> Measurement:
+    along = energy_NM.reshape(len(energy_NM), -1, _WAY_POINTS)
+    falls = (along.diff(dim=2) < 0).float().mean(dim=(1, 2)).numpy()
     return measured("field.monotonicity_violations", samples.resampler.mean(falls), "1")
 
 
@@ -174,58 +211,31 @@ def _policy_error(samples: _Samples) -> float:
     return float((samples.policy - samples.expert).flatten(1).norm(dim=1).mean())
 
 
-def _trust(evidence: Evidence, samples: _Samples, policy: Tensor, gradient_N1HA: Tensor) -> Measurement:
-    length = _SHORT * _policy_error(samples)
-    unit = directions(gradient_N1HA)
-    step = (length * unit).to(policy.dtype)
-    energy = _energies(evidence, samples, torch.cat((policy[:, None], policy[:, None] - step), dim=1))
-    promised = length * (unit * gradient_N1HA).flatten(1).sum(dim=1).numpy()
-    actual = (energy[:, 0] - energy[:, 1]).numpy()
+def _trust(samples: _Samples, gradient_N1HA: Tensor, path: Path) -> Measurement:
+    column = STEP_LADDER.index(_SHORT)
+    promised = (
+        _SHORT * _policy_error(samples) * (directions(gradient_N1HA) * gradient_N1HA).flatten(1).sum(dim=1).numpy()
+    )
+    actual = (path.energy[0, :, column] - path.energy[1, :, column]).double().numpy()
     ratio = np.divide(actual, promised, out=np.full(len(actual), np.nan), where=promised > 0)
     return measured("field.trust_ratio", samples.resampler.quantile(ratio, 0.5), "1")
 
 
-def _spurious(evidence: Evidence, samples: _Samples, generator: torch.Generator) -> Measurement:
-    starts = [samples.expert[:, None], noisy(samples.expert, _FAR_NOISE, 1, generator)]
-    if samples.policy is not None:
-        starts.append(samples.policy[:, None])
-    start = torch.cat(starts, dim=1)
-    error = _policy_error(samples)
-    length = _DESCENT_LENGTH * error
-    path = follow(
-        evidence.energy,
-        samples.hidden,
-        start,
-        samples.pad_mask,
-        torch.full((start.shape[1],), length),
-        STEPS,
-        memory_budget=evidence.settings.memory_budget,
-    )
-    end, ended = path.actions[-1].float().cpu(), path.energy[-1].float().cpu()
-    expert = path.energy[0, :, :1].float().cpu()
+def _spurious(samples: _Samples, path: Path) -> Measurement:
+    start, end, ended = path.actions[0], path.actions[-1], path.energy[-1]
+    expert = path.energy[0, :, :1]
     before = (start - samples.expert[:, None]).flatten(2).norm(dim=2)
     after = (end - samples.expert[:, None]).flatten(2).norm(dim=2)
-    distance = torch.full_like(ended[:, :1], error)
+    distance = torch.full_like(ended[:, :1], _policy_error(samples))
     if samples.policy is not None:
         distance = (samples.policy - samples.expert).flatten(1).norm(dim=1, keepdim=True)
     astray = ((ended < expert) & (after > before) & (after > distance)).float().mean(dim=1)
     return measured("field.spurious_minimum_rate", samples.resampler.mean(astray.numpy()), "1")
 
 
-def _correction(evidence: Evidence, samples: _Samples, policy: Tensor) -> tuple[list[Measurement], tuple[Curve, ...]]:
-    lengths = torch.tensor(STEP_LADDER) * _policy_error(samples)
-    starts = policy[:, None].expand(-1, len(lengths), *policy.shape[1:])
-    path = follow(
-        evidence.energy,
-        samples.hidden,
-        starts,
-        samples.pad_mask,
-        lengths,
-        STEPS,
-        memory_budget=evidence.settings.memory_budget,
-    )
-    error_KNL = (path.actions.float().cpu() - samples.expert[None, :, None]).abs().flatten(3).mean(dim=3).numpy()
-    energy_KNL = path.energy.float().cpu().numpy()
+def _correction(samples: _Samples, path: Path) -> tuple[list[Measurement], tuple[Curve, ...]]:
+    error_KNL = (path.actions - samples.expert[None, :, None]).abs().flatten(3).mean(dim=3).numpy()
+    energy_KNL = path.energy.numpy()
     found = []
     gains = [0.0]
     for k in _EVERY_STEP:
