@@ -53,6 +53,33 @@ def compare(
     return Comparison(sides, _overall(metrics), metrics)
 
 
+_ONE_ERROR = 84
+"""Percentile that is one standard error above the middle."""
+
+
+def fallen(first: Sequence[Measurement], second: Sequence[Measurement], names: Iterable[str]) -> tuple[str, ...]:
+    """Names of the metrics in which the second side is worse, by a laxer standard than `compare` has.
+
+    Worse by more than the smallest change that matters and by more than one standard error of the difference: what is
+    wanted is a warning, not a proof, and a few samples prove little.
+
+    Args:
+        first: As for `compare`.
+        second: Likewise.
+        names: Which metrics, higher being better in all.
+    """
+    before, after = ({m.name: m for m in side} for side in (first, second))
+
+    def fell(name: str) -> bool:
+        one, other = before[name], after[name]
+        sure = one.draws is None or other.draws is None or len(one.draws) != len(other.draws)
+        if one.draws is not None and other.draws is not None and not sure:
+            sure = float(np.percentile(np.asarray(other.draws) - np.asarray(one.draws), _ONE_ERROR)) < 0
+        return other.value - one.value < -(smallest_change(name) or 0.0) and sure
+
+    return tuple(name for name in names if name in before and name in after and fell(name))
+
+
 def _change(first: Measurement, second: Measurement, sides: tuple[str, str]) -> MetricChange:
     delta = second.value - first.value
     interval = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from energydiag.comparing import compare, over_seeds
+from energydiag.comparing import compare, fallen, over_seeds
 from energydiag.results import Measurement
 from energydiag.statistics import Resampler
 
@@ -58,3 +58,21 @@ def test_over_seeds_averages_and_widens_by_the_spread_between_runs() -> None:
     assert alone is not None
     assert together.ci95[1] - together.ci95[0] > 1.5 * (alone[1] - alone[0])
     assert over_seeds(runs[:1], seed=0) == tuple(runs[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "shift", "spread", "fell"),
+    [
+        ("auroc.swap", -0.1, 0.05, True),
+        ("auroc.swap", -0.003, 0.0005, False),  # less than what matters
+        ("auroc.swap", -0.06, 0.35, True),  # 1.7 standard errors: the proof would call it inconclusive
+        ("auroc.swap", -0.02, 0.5, False),
+        ("auroc.swap", 0.1, 0.05, False),
+        ("top1.swap", -0.1, 0.05, False),  # not asked for
+    ],
+)
+def test_what_has_fallen_by_a_laxer_standard(name: str, shift: float, spread: float, fell: bool) -> None:
+    noise = np.random.default_rng(3).normal(size=100)
+    first = np.random.default_rng(2).normal(size=100)
+    second = first + shift + spread * (noise - noise.mean()) / noise.std()
+    assert bool(fallen(side(first, name), side(second, name), ("auroc.swap", "auroc.policy"))) is fell

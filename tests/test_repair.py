@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +28,9 @@ from energydiag.pipeline.splitting import check_apart, split_by_episode
 from energydiag.plan import TrainingPlan
 from energydiag.results import Comparison, Diagnosis, Measurement, MetricChange, Repair
 from energydiag.results.comparison import Change, smallest_change
+from energydiag.training import loop
 from energydiag.training.loop import TrainingOutcome
+from energydiag.training.validation import Look
 
 SMALL = TrainingPlan(steps=6, batch_size=8, validate_every=3, log_every=2)
 
@@ -133,7 +136,9 @@ def test_a_small_repair_from_beginning_to_end(tmp_path: Path) -> None:
     larger, smaller = batches()
     energy = EnergyFunction(make_head("original"), "cross-attention", {"head": "original", "nhead": "2"})
     weights = {key: value.clone() for key, value in energy.module.state_dict().items()}
-    options = RepairOptions(SMALL, ("linear-head", "mixed-negatives"), seeds=2, ablate=True)
+    # six steps on random actions make nothing better, and a guarded repair would be taken back
+    base = replace(SMALL, guarded=False)
+    options = RepairOptions(base, ("linear-head", "mixed-negatives"), seeds=2, ablate=True)
     repair = fix_and_retrain(energy, larger, smaller, options, out=tmp_path)
     assert all(torch.equal(weights[key], value) for key, value in energy.module.state_dict().items())
     assert set(repair.arms) == {"before", "control", "after"}
@@ -177,6 +182,18 @@ def test_a_repair_that_costs_something_everywhere_leaves_the_model_as_it_was(tmp
     with safetensors.safe_open(repair.checkpoint, "pt") as file:
         assert torch.equal(file.get_tensor("weight.weight"), knows.weight.weight)
         assert json.loads(file.metadata()["fixes"]) == []
+
+
+def test_what_training_takes_for_better_is_tried_on_validation_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    larger, smaller = (told(batch) for batch in batches())
+    rising = itertools.count()
+    monkeypatch.setattr(
+        loop, "look", lambda *_: Look({"auroc.swap": torch.full((8,), float(next(rising)))}, torch.arange(8))
+    )
+    options = RepairOptions(replace(SMALL, seed=3), ("fresh-weights",))
+    repair = fix_and_retrain(EnergyFunction(Knows(), "own"), larger, smaller, options)
+    assert repair.verdict == "not-improved"
+    assert "all that was tried is worse in auroc.swap, field.alignment.noise_0.05" in repair.reasons[-1]
 
 
 def told(batch: Batch) -> Batch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,19 +13,28 @@ from typing import Any
 
 from energydiag import __version__
 from energydiag.batch import Batch
-from energydiag.comparing import over_seeds
+from energydiag.comparing import fallen, over_seeds
 from energydiag.files.write_safetensors import write_safetensors
 from energydiag.losses import chance_loss, floor_loss
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.surgery import Anatomy, operate
 from energydiag.pipeline.crew import Crew
 from energydiag.pipeline.inspecting import inspect
+from energydiag.pipeline.proof import proof_names
 from energydiag.plan import TrainingPlan
 from energydiag.results import Applied, Curve, Diagnosis
 from energydiag.training.log import LogRow
 from energydiag.training.loop import TrainingOutcome, train
 
 Progress = Callable[[str], None]
+
+REHEARSAL_SAMPLES = 256
+"""Validation samples that a repair is tried on before it goes to the proof: what the field is measured on at most."""
+
+_REHEARSAL_SEED = 0
+
+_FEWEST = 2
+"""Samples that can be measured: one alone has no negatives."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,7 @@ class Bench:
     def train(self, name: str, plan: TrainingPlan) -> tuple[EnergyFunction, TrainingOutcome | None]:
         """One way to train, from surgery to the weights that are kept; with zero steps, surgery alone.
 
-        Where surgery has cost something that no training won back, it is the patient as it was.
+        Where that has cost something which was not won back, it is the patient as it was.
         """
         title = f"{name}, seed {plan.seed}"
         self.tell(title)
@@ -85,10 +95,27 @@ class Bench:
                 progress=lambda row: self.tell(f"{title}: step {row.step} of {plan.steps}, {_glance(row)}"),
                 origin=self.energy if plan.surgery else None,
             )
-            if outcome.reverted:
-                return replace(self.energy, module=copy.deepcopy(self.energy.module)), outcome
             patient = replace(patient, settings={**patient.settings, "tau": f"{outcome.tau:g}"})
+            worse = () if outcome.reverted or not plan.guarded or not outcome.best_step else self._rehearsed(patient)
+            if worse:
+                outcome = replace(outcome, reverted=True, fallen=worse)
+            if outcome.reverted:
+                patient = replace(self.energy, module=copy.deepcopy(self.energy.module))
         return patient, outcome
+
+    def _rehearsed(self, trained: EnergyFunction) -> tuple[str, ...]:
+        """The numbers of the proof that are worse than the patient's on validation samples.
+
+        While it trains, a run looks at a few of them; following the energy for several steps costs too much for that.
+        """
+        if len(self.validation) < _FEWEST:
+            return ()
+        after = inspect(trained, self.validation, seed=_REHEARSAL_SEED, limit=REHEARSAL_SAMPLES)
+        return fallen(self._before.measurements, after.measurements, proof_names(self.validation))
+
+    @functools.cached_property
+    def _before(self) -> Diagnosis:
+        return inspect(self.energy, self.validation, seed=_REHEARSAL_SEED, limit=REHEARSAL_SAMPLES)
 
 
 @dataclass(frozen=True)
