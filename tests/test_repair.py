@@ -187,9 +187,7 @@ def test_a_repair_that_costs_something_everywhere_leaves_the_model_as_it_was(tmp
 def test_what_training_takes_for_better_is_tried_on_validation_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     larger, smaller = (told(batch) for batch in batches())
     rising = itertools.count()
-    monkeypatch.setattr(
-        loop, "look", lambda *_: Look({"auroc.swap": torch.full((8,), float(next(rising)))}, torch.arange(8))
-    )
+    monkeypatch.setattr(loop, "look", lambda *_: Look({"auroc.swap": torch.full((8,), float(next(rising)))}))
     options = RepairOptions(replace(SMALL, seed=3), ("fresh-weights",))
     repair = fix_and_retrain(EnergyFunction(Knows(), "own"), larger, smaller, options)
     assert repair.verdict == "not-improved"

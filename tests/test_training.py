@@ -176,7 +176,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, *looks: tuple[float, float]) -> No
 def seen(auroc: float, top1: float) -> Look:
     """All samples alike, so that every difference is sure."""
     values = {"auroc.swap": torch.full((8,), auroc), "top1.swap": torch.full((8,), top1)}
-    return Look(values, torch.arange(8))
+    return Look(values)
 
 
 def test_weights_that_pay_for_one_part_with_another_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,21 +375,9 @@ def test_the_validation_score_of_a_perfect_an_inverted_and_a_broken_energy(sign:
     assert look(energy, blind, 0).score == pytest.approx(score, abs=1e-6, nan_ok=True)
 
 
-def test_a_part_falls_by_more_than_what_matters_and_than_what_is_noise() -> None:
+def test_a_part_falls_by_more_than_the_smallest_change_that_matters() -> None:
     assert seen(0.896, 0.481).fallen(seen(0.9, 0.5).values) == ()
     assert seen(0.894, 0.481).fallen(seen(0.9, 0.5).values) == ("auroc.swap",)
-    generator = torch.Generator().manual_seed(0)
-    start, noise = torch.rand(64, generator=generator), torch.randn(64, generator=generator)
-    noise -= noise.mean()
-
-    def fallen(by: float, episodes: int) -> bool:
-        groups = torch.arange(64) % episodes
-        return bool(Look({"auroc.policy": start + noise - by}, groups).fallen({"auroc.policy": start}))
-
-    # with a standard error of 1 over √64
-    assert [fallen(by, 64) for by in (0.02, 0.08, 0.18, 0.3)] == [False, False, True, True]
-    # samples of one episode repeat each other; with two episodes alone, samples are taken as independent
-    assert fallen(0.3, 2)
 
 
 def test_a_look_has_what_the_samples_have_and_leaves_out_what_no_set_holds() -> None:
@@ -397,5 +385,4 @@ def test_a_look_has_what_the_samples_have_and_leaves_out_what_no_set_holds() -> 
     found = look(EnergyFunction(make_head(), "test"), batch, 0)
     assert int(found.values["auroc.swap"].isfinite().sum()) == 64
     assert int(found.values["auroc.policy"].isfinite().sum()) == 70
-    assert torch.equal(found.groups, batch.groups)
     assert found.parts["top1.swap"] == pytest.approx(float(found.values["top1.swap"].nanmean()))

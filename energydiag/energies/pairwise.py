@@ -58,6 +58,17 @@ def pairwise_energies(
     return pair_table(energy, lambda h, a, m: (energy(h, a, m),), pairs, memory_budget).values[0]
 
 
+def energy_table(energy: EnergyFunction, pairs: Pairs, memory_budget: int | None = DEFAULT_BUDGET) -> Tensor:
+    """Energies of all pairs ``[B, N]`` to compute with: without gradients, on the CPU, in float64.
+
+    Raises:
+        ModelFailed: The module raised even when called row by row.
+    """
+    with torch.no_grad():
+        table = pair_table(energy, lambda h, a, m: (energy(h, a, m),), pairs, memory_budget)
+    return table.values[0].cpu().double()
+
+
 def pair_table(
     energy: EnergyFunction, function: RowFunction, pairs: Pairs, memory_budget: int | None = DEFAULT_BUDGET
 ) -> PairTable:

@@ -61,7 +61,7 @@ def run_probes(evidence: Evidence, progress: Callable[[str], None]) -> Answer:
         except Exception as error:  # a stranger's model may raise anything, and the other probes can still tell
             reason = error.message if isinstance(error, EnergydiagError) else first_line(error)
             answers.append(Answer(skipped=(Skipped(probe.name, reason),)))
-    return _joined(answers)
+    return joined(answers)
 
 
 def with_source(answer: Answer, probe: str) -> Answer:
@@ -75,7 +75,8 @@ def with_source(answer: Answer, probe: str) -> Answer:
     return replace(answer, measurements=finite, skipped=answer.skipped + broken)
 
 
-def _joined(answers: Iterable[Answer]) -> Answer:
+def joined(answers: Iterable[Answer]) -> Answer:
+    """All of them as one, in their order."""
     parts = list(answers)
     return Answer(
         tuple(m for a in parts for m in a.measurements),

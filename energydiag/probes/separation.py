@@ -17,6 +17,8 @@ share the gradient.
 from __future__ import annotations
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from energydiag.probes.evidence import Evidence, histogram_edges
 from energydiag.probes.probe import Answer, Probe, measured
@@ -51,6 +53,13 @@ def ranks(positive_N: np.ndarray, negative_NM: np.ndarray) -> tuple[FloatArray, 
     equal = (negative_NM == positive_N[:, None]).sum(axis=1)
     auroc = 1 - (lower + 0.5 * equal) / negative_NM.shape[1]
     return auroc, np.where(lower == 0, 1 / (1 + equal), 0.0), 1 / (1 + lower + 0.5 * equal)
+
+
+def auroc_of(energy_CC: Tensor) -> FloatArray:
+    """AUROC within each context of a swap table, ``[C]``."""
+    size = energy_CC.shape[0]
+    others = energy_CC[~torch.eye(size, dtype=torch.bool)].reshape(size, size - 1)
+    return ranks(energy_CC.diagonal().numpy(), others.numpy())[0]
 
 
 def coupling(positive_N: np.ndarray, negative_NM: np.ndarray, tau: float) -> tuple[FloatArray, FloatArray]:

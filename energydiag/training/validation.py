@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,21 +20,13 @@ from energydiag.negatives.noise import SIGMAS, noisy
 from energydiag.negatives.part import own_pairs
 from energydiag.negatives.swap import swap_sets
 from energydiag.results.comparison import smallest_change
-from energydiag.statistics import Resampler
 from energydiag.training.randomness import generator
 
 SWAP_SIZE = 64
 _COSINE = "field.alignment."
 _NOISE = SIGMAS[1]
-_ONE_ERROR = 84
-"""Percentile that is one standard error above the middle: the rule of Breiman et al. 1984 for choosing among models."""
-
 MOST_SAMPLES = 512
 """More do not make a choice among checkpoints much surer, and a validation shall cost as much as a few steps."""
-
-
-_FEWEST_EPISODES = 4
-"""For an interval over episodes; with fewer, samples are taken as independent."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +36,9 @@ class Look:
     Attributes:
         values: Of every sample ``[n]``, by the number's name in a diagnosis; NaN where a sample has none, and for all
             samples where an energy is not finite.
-        groups: Which samples belong together, ``[n]``.
     """
 
     values: Mapping[str, Tensor]
-    groups: Tensor
 
     @property
     def parts(self) -> dict[str, float]:
@@ -65,21 +54,14 @@ class Look:
         """Names of the parts that are worse than at the start.
 
         A mean alone would let a gain in one part pay for a loss in another. A part has fallen where it is lower by more
-        than the smallest change that matters and by more than a standard error of the difference, paired by sample and
-        resampled by episode: what a few episodes cannot tell from noise must not stop a repair.
+        than the smallest change that matters, be it by chance: of many weights that are looked at, some would slip
+        through any test that gives the benefit of the doubt. What is passed over by mistake is one candidate of many.
 
         Args:
             start: The values of the same samples there; what was not finite then cannot fall.
         """
-        few = len(torch.unique(self.groups)) < _FEWEST_EPISODES
-        resampler = Resampler((torch.arange(len(self.groups)) if few else self.groups).numpy(), seed=0)
-
-        def fell(name: str, value: Tensor) -> bool:
-            change = resampler.mean((value - start[name]).numpy())
-            sure = change.draws is None or float(np.percentile(change.draws, _ONE_ERROR)) < 0
-            return change.value < -(smallest_change(name) or 0.0) and sure
-
-        return tuple(name for name, value in self.values.items() if fell(name, value))
+        changes = {name: float((value - start[name]).nanmean()) for name, value in self.values.items()}
+        return tuple(name for name, change in changes.items() if change < -(smallest_change(name) or 0.0))
 
 
 def swap_ranks(swap_BN: Tensor, first: int = 0) -> tuple[float, float]:
@@ -127,14 +109,14 @@ def look(energy: EnergyFunction, batch: Batch, seed: int) -> Look:
     if part.policy_actions is None:
         noise = noisy(part.actions, _NOISE, 1, generator(seed, "validation noise"))
         values[f"{_COSINE}noise_{_NOISE:g}"] = _alignment(energy, part, noise)[0]
-        return Look(values, part.groups)
+        return Look(values)
     cosine, at_policy = _alignment(energy, part, part.policy_actions[:, None])
     expert = _energies(energy, Pairs(part.hidden, part.actions[:, None], part.pad_mask, shared=False))[:, 0]
     above = (at_policy > expert).double() + 0.5 * (at_policy == expert).double()
     finite = bool(torch.isfinite(at_policy).all() and torch.isfinite(expert).all())
     values["auroc.policy"] = above if finite else torch.full_like(above, math.nan)
     values[f"{_COSINE}policy"] = cosine
-    return Look(values, part.groups)
+    return Look(values)
 
 
 def _swap(energy: EnergyFunction, batch: Batch, seed: int) -> tuple[Tensor, Tensor]:
