@@ -12,6 +12,7 @@ from typing import Any
 from energydiag.atomic import write_text
 
 from ..catalogue import Run, runs
+from ..report import VIEWS, verdict_of
 from ..score import Named, Verdict, summary
 from ..work import read_facts
 from .mapping import PEERS, Peer
@@ -44,6 +45,7 @@ def write_scores(finished: Path, out: Path, results: Path) -> list[str]:
     told = [json.loads((out / f"{run.id}.json").read_text(encoding="utf-8")) for run in there]
     common = {
         "runs": {"watched": len(there), "of": len(every)},
+        "energydiag_on_the_same_runs": _ours(there, finished),
         "versions": told[-1]["versions"] if told else {},
         "effective_as_in_the_stored_run": _agreement(there, told, finished),
     }
@@ -100,6 +102,12 @@ def kinds_on_healthy(verdicts: Sequence[Verdict]) -> dict[str, float]:
     controls = [v for v in verdicts if v.kind == "healthy" and v.counts]
     counts = Counter(kind for v in controls for kind in {f.code for f in v.found})
     return {kind: round(count / len(controls), 4) for kind, count in counts.most_common()}
+
+
+def _ours(there: Sequence[Run], finished: Path) -> dict[str, Any]:
+    """The short of what energydiag says of these runs."""
+    found = summary([verdict_of(run, finished / run.id, VIEWS["both"]) for run in there])
+    return {key: found[key] for key in (*SHORT, "healthy_without_critical")}
 
 
 def _agreement(there: Sequence[Run], told: Sequence[dict[str, Any]], finished: Path) -> dict[str, int]:
