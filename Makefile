@@ -4,13 +4,18 @@ BIN := .venv/bin
 # torch's own index would be asked for builds with CUDA otherwise; the constraint names the build that CI uses
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint samples bench fault-guard docs clean
+.PHONY: demo test ray-test lint samples bench fault-guard docs clean
 
 demo: .venv/installed
 	$(BIN)/energydiag demo || test $$? -eq 1
 
 test: .venv/installed-dev lint
 	$(BIN)/pytest
+
+# a cluster of two nodes is started for it, which wants the machine for itself
+ray-test: .venv/installed-dev
+	$(PIP_INSTALL) --editable '.[ray]'
+	$(BIN)/pytest -n 0 tests/test_ray.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

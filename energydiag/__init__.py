@@ -12,19 +12,21 @@ if TYPE_CHECKING:
     from energydiag import dump
     from energydiag.batches import load_batch
     from energydiag.energies import pairwise_energies
-    from energydiag.pipeline import RepairOptions, fix_and_retrain, inspect, inspect_run, load_checkpoint
+    from energydiag.pipeline import RepairOptions, fix_and_retrain, inspect, inspect_many, inspect_run, load_checkpoint
     from energydiag.plan import TrainingPlan
-    from energydiag.results import Diagnosis, Repair
+    from energydiag.results import Diagnosis, Fleet, Repair
 
 __version__ = "0.1.0"
 
 _HOME = {
     "Diagnosis": "energydiag.results",
+    "Fleet": "energydiag.results",
     "Repair": "energydiag.results",
     "RepairOptions": "energydiag.pipeline",
     "TrainingPlan": "energydiag.plan",
     "fix_and_retrain": "energydiag.pipeline",
     "inspect": "energydiag.pipeline",
+    "inspect_many": "energydiag.pipeline",
     "inspect_run": "energydiag.pipeline",
     "load_batch": "energydiag.batches",
     "load_checkpoint": "energydiag.pipeline",
@@ -33,6 +35,7 @@ _HOME = {
 
 __all__ = [
     "Diagnosis",
+    "Fleet",
     "Repair",
     "RepairOptions",
     "TrainingPlan",
@@ -40,6 +43,7 @@ __all__ = [
     "dump",
     "fix_and_retrain",
     "inspect",
+    "inspect_many",
     "inspect_run",
     "load_batch",
     "load_checkpoint",

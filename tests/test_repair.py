@@ -21,7 +21,7 @@ from energydiag.models.energy_function import EnergyFunction
 from energydiag.negatives.noise import SIGMAS
 from energydiag.pipeline import RepairOptions, fix_and_retrain, inspect, load_checkpoint
 from energydiag.pipeline.arms import Arm, unkept
-from energydiag.pipeline.proof import judge_repair, lost, proof_names
+from energydiag.pipeline.proof import indifferent, judge_repair, lost, proof_names
 from energydiag.pipeline.repair_files import empty_folder
 from energydiag.pipeline.repairing import Examined, examine, plan_repair
 from energydiag.pipeline.splitting import check_apart, split_by_episode
@@ -82,6 +82,19 @@ def test_a_dead_energy_that_learns_is_not_harmed_and_one_that_then_leads_astray_
     against = compare(before, after, ("before", "after"), PROOF)
     assert judge_repair(against, against, diagnosed(*after[:1]), diverged=False)[0] == "healed"
     assert judge_repair(against, against, diagnosed(*after), diverged=False)[0] == "not-improved"
+
+
+def test_an_energy_without_any_preference_has_none_to_lose() -> None:
+    tied = [Measurement("auroc.policy", 0.5, "1", 10, (0.5, 0.5), draws=np.full(9, 0.5))]
+    torn = [Measurement("auroc.policy", 0.5, "1", 10, (0.4, 0.6), draws=np.full(9, 0.5))]
+    after = [Measurement("auroc.policy", 0.4, "1", 10, (0.3, 0.45), draws=np.full(9, 0.4))]
+    for before, verdict in ((tied, "not-improved"), (torn, "harmed")):
+        against = compare(before, after, ("before", "after"), PROOF)
+        idle = indifferent(diagnosed(*before), PROOF)
+        assert judge_repair(against, BETTER, diagnosed(*after), diverged=False, indifferent=idle)[0] == verdict
+    fell = Look({"auroc.policy": torch.full((4,), 0.4)}).fallen
+    assert fell({"auroc.policy": torch.full((4,), 0.5)}) == ()
+    assert fell({"auroc.policy": torch.tensor([0.0, 0.5, 0.5, 1.0])}) == ("auroc.policy",)
 
 
 def test_the_field_around_the_expert_is_looked_at_where_no_policy_is_known() -> None:

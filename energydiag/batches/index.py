@@ -12,10 +12,11 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from energydiag.errors import InvalidBatch, UnreadableFile, first_line
+from energydiag.files.names import inside, is_plain, shown
 
 FORMAT = "energydiag-shards"
 VERSION = 1
@@ -25,13 +26,12 @@ MOST_WRITERS = 99_999
 _SIZE_LIMIT = 64 << 20
 """Bytes, 64 MiB: the list of half a million shards."""
 
-_SHOWN = 60
-"""Characters of a stranger's text that a message shows."""
-
 _INDEX_NAME = re.compile(r"index(?:-([0-9]{5})-of-([0-9]{5}))?\.json")
 _FIELDS = {"format", "version", "shards"}
 _SHARD_FIELDS = {"file", "samples", "sha256"}
 _WRITE_AGAIN = "write the dump again with energydiag.dump.BatchWriter, or mend the list by hand"
+COPY_AGAIN = "copy the whole dump again, or " + _WRITE_AGAIN + "."
+"""What to do where a file of a dump cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def read_index(path: Path) -> tuple[Shard, ...]:
         UnreadableFile: It is no JSON, too large, or not a file inside of its folder.
         InvalidBatch: It says something else than the format allows.
     """
-    inside(path)
+    inside(path, COPY_AGAIN)
     try:
         if path.stat().st_size > _SIZE_LIMIT:
             raise ValueError(f"it has {path.stat().st_size >> 20} MiB, at most {_SIZE_LIMIT >> 20} are read")
@@ -105,12 +105,12 @@ def read_index(path: Path) -> tuple[Shard, ...]:
     version = content.get("version")
     if type(version) is not int or version != VERSION:
         raise InvalidBatch(
-            f"{path} has version {_shown(version)}; this energydiag reads {VERSION}.", "update energydiag."
+            f"{path} has version {shown(version)}; this energydiag reads {VERSION}.", "update energydiag."
         )
     _only(content, _FIELDS, "The top level", path)
     if not isinstance(content.get("shards"), list):
         raise InvalidBatch(
-            f"`shards` in {path} must be a list, not {_shown(content.get('shards'))}.", _WRITE_AGAIN + "."
+            f"`shards` in {path} must be a list, not {shown(content.get('shards'))}.", _WRITE_AGAIN + "."
         )
     return tuple(_shard(row, number, path) for number, row in enumerate(content["shards"]))
 
@@ -118,66 +118,30 @@ def read_index(path: Path) -> tuple[Shard, ...]:
 def _shard(row: Any, number: int, path: Path) -> Shard:
     where = f"`shards[{number}]`"
     if not isinstance(row, dict):
-        raise InvalidBatch(f"{where} in {path} must be an object, not {_shown(row)}.", _WRITE_AGAIN + ".")
+        raise InvalidBatch(f"{where} in {path} must be an object, not {shown(row)}.", _WRITE_AGAIN + ".")
     _only(row, _SHARD_FIELDS, where, path)
     file, samples, sha256 = row.get("file"), row.get("samples"), row.get("sha256")
-    if not isinstance(file, str) or not _plain(file):
+    if not isinstance(file, str) or not is_plain(file):
         raise InvalidBatch(
-            f"`file` of {where} in {path} must be the plain name of a file beside it, not {_shown(file)}.",
+            f"`file` of {where} in {path} must be the plain name of a file beside it, not {shown(file)}.",
             "put all shards into the dump's folder and name them without a path.",
         )
     if type(samples) is not int or not 0 < samples < 1 << 63:
         raise InvalidBatch(
-            f"`samples` of {where} in {path} must be a positive whole number, not {_shown(samples)}.",
+            f"`samples` of {where} in {path} must be a positive whole number, not {shown(samples)}.",
             _WRITE_AGAIN + ".",
         )
     if sha256 is not None and not (isinstance(sha256, str) and re.fullmatch("[0-9a-f]{64}", sha256)):
         raise InvalidBatch(
-            f"`sha256` of {where} in {path} must be 64 hexadecimal digits, not {_shown(sha256)}.", "leave it out."
+            f"`sha256` of {where} in {path} must be 64 hexadecimal digits, not {shown(sha256)}.", "leave it out."
         )
     return Shard(file, samples, sha256)
-
-
-def _plain(name: str) -> bool:
-    """Whether a name is one step down from its folder on any system, and can be printed."""
-    steps = {PurePosixPath(name).name, PureWindowsPath(name).name}
-    return steps == {name} and name not in ("", "..") and name.isprintable() and len(name.encode()) <= 255
 
 
 def _only(row: dict[str, Any], allowed: set[str], where: str, path: Path) -> None:
     other = sorted(set(row) - allowed)
     if other:
         raise InvalidBatch(
-            f"{where} in {path} has {_shown(other[0])}, which means nothing there.",
+            f"{where} in {path} has {shown(other[0])}, which means nothing there.",
             f"keep {', '.join(sorted(allowed))} only.",
         )
-
-
-def _shown(value: Any) -> str:
-    """A stranger's value in a message: short, and without characters that a terminal obeys."""
-    if isinstance(value, dict | list):
-        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value)}"
-    text = repr(value)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
-
-
-def inside(path: Path) -> Path:
-    """The file that a path leads to, if it is a plain one in the path's own folder.
-
-    Raises:
-        UnreadableFile: It is missing, no plain file, or a link that leads out of the folder.
-    """
-    try:
-        target = path.resolve(strict=True)
-        if target.parent != path.parent.resolve():
-            raise UnreadableFile(
-                f"{path} is a link that leads out of its folder; it was not followed.", "copy the file into the folder."
-            )
-        if not target.is_file():
-            raise UnreadableFile(f"{path} is no plain file.", "put the file itself there.")
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, before Python 3.13
-        said = error.strerror if isinstance(error, OSError) else "a link that leads to itself"
-        raise UnreadableFile(
-            f"{path} cannot be read: {said}.", "copy the whole dump again, or " + _WRITE_AGAIN + "."
-        ) from error
-    return target

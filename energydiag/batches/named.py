@@ -6,7 +6,7 @@ M supplied negatives.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,10 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "step": (),
 }
 """Names that a dump may use instead; ``attention_mask`` (True = visible) is turned round into ``pad_mask``."""
+
+_SMALL = 64 << 20
+_REPEATED = 4
+"""Above 64 MiB, how often a tensor may use its bytes (guesses): a mask for all samples is small, a chunk is not."""
 
 _WHAT_A_DUMP_HOLDS = "a dump holds at least `hidden` [N, S, D] and `actions` [N, H, A]"
 
@@ -66,6 +70,9 @@ def resolve(contents: Mapping[str, Any], path: Path | str) -> tuple[dict[str, Te
 def _tensor(value: Any, name: str, path: Path | str) -> Tensor:
     layers = isinstance(value, list | tuple) and value and all(isinstance(item, Tensor) for item in value)
     if name == "layer_actions" and layers:
+        for item in value:
+            _plain(item, name, path)
+        _backed(value, name, path)
         try:
             return torch.stack(list(value), dim=1)
         except (RuntimeError, IndexError) as error:
@@ -75,9 +82,27 @@ def _tensor(value: Any, name: str, path: Path | str) -> Tensor:
             ) from error
     if not isinstance(value, Tensor):
         raise InvalidBatch(f"`{name}` in {path} is a {type(value).__name__}, not a tensor.", _WHAT_A_DUMP_HOLDS + ".")
+    _plain(value, name, path)
+    _backed([value], name, path)
+    return value
+
+
+def _plain(value: Tensor, name: str, path: Path | str) -> None:
     if value.layout != torch.strided or value.is_meta or value.is_quantized:
         raise InvalidBatch(f"`{name}` in {path} is no plain dense tensor.", "dump it dense, with its values.")
-    return value
+
+
+def _backed(values: Sequence[Tensor], name: str, path: Path | str) -> None:
+    """Refuses tensors that repeat a few bytes so often (`Tensor.expand`) that nobody could hold them."""
+    size = sum(value.numel() * value.element_size() for value in values)
+    if size <= _SMALL:
+        return
+    stored = {storage.data_ptr(): storage.nbytes() for storage in (value.untyped_storage() for value in values)}
+    if size > _REPEATED * sum(stored.values()):
+        raise InvalidBatch(
+            f"`{name}` in {path} is {list(values[0].shape)}, {size >> 20} MiB made of {sum(stored.values()) >> 20}.",
+            "dump it with its own values: tensor.clone() instead of tensor.expand().",
+        )
 
 
 def checked(named: Mapping[str, Tensor], path: Path | str) -> dict[str, Tensor]:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from energydiag.batch import LARGE, Rows
-from energydiag.batches.index import FORMAT, Shard, index_files, inside, read_index
+from energydiag.batches.index import COPY_AGAIN, FORMAT, Shard, index_files, read_index
 from energydiag.batches.named import checked, difference, layout, resolve
 from energydiag.errors import InvalidBatch, UnreadableFile
+from energydiag.files.names import inside
 from energydiag.files.tensor_file import read_tensor_file, sha256_of
 
 _SAME = "every shard needs the same tensors, of the same type and sizes; dump them with one BatchWriter."
@@ -77,7 +78,7 @@ def read_shards(path: Path) -> Shards:
     keys: set[str] = set()
     for shard in folder.shards:
         place = path / shard.file
-        contents = read_tensor_file(inside(place), "batch dump").contents
+        contents = read_tensor_file(inside(place, COPY_AGAIN), "batch dump").contents
         named, unknown = resolve(contents, place)
         values = checked(named, place)
         if len(values["hidden"]) != shard.samples:
@@ -115,7 +116,7 @@ def list_shards(path: Path) -> tuple[Shard, ...]:
         raise InvalidBatch(f"The dump in {path} holds no samples yet.", "wait until its writer has written a shard.")
     seen: dict[Path, str] = {}
     for shard in shards:
-        target = inside(path / shard.file)
+        target = inside(path / shard.file, COPY_AGAIN)
         if target in seen:
             raise InvalidBatch(
                 f"The index of {path} names the same file twice: {seen[target]} and {shard.file}.",

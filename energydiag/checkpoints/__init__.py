@@ -1,5 +1,5 @@
 """Energy-head weights, read safely."""
 
-from energydiag.checkpoints.read import Weights, read_weights
+from energydiag.checkpoints.read import TensorSet, Weights, read_weights
 
-__all__ = ["Weights", "read_weights"]
+__all__ = ["TensorSet", "Weights", "read_weights"]

@@ -12,7 +12,7 @@ from energydiag import __version__
 from energydiag.cli import demo, fix_and_retrain, inspect_batch, inspect_checkpoint, inspect_run, report, rules
 from energydiag.cli.config import read_defaults
 from energydiag.errors import EnergydiagError, UsageError
-from energydiag.inert import inert
+from energydiag.inert import message
 
 app = typer.Typer(
     name="energydiag",
@@ -80,7 +80,7 @@ def main() -> None:
     try:
         app()
     except EnergydiagError as error:
-        typer.echo(f"energydiag: {inert(error.message)}\n  next: {inert(error.next_step)}", err=True)
+        typer.echo(f"energydiag: {message(error.message)}\n  next: {message(error.next_step)}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:  # such as a full disk behind stdout; Typer itself sees to interrupts and closed pipes
         typer.echo(

@@ -5,22 +5,36 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from energydiag.cli import options as o
+from energydiag.cli.inspect_checkpoints import (
+    How,
+    Merge,
+    Out,
+    Ray,
+    Shard,
+    Workers,
+    exit_code_of_many,
+    next_step_of_many,
+    part_of,
+)
 from energydiag.cli.model_choice import ModelChoice, takes_model
 from energydiag.cli.output import destinations, exit_code, progress_bar, write, write_figures
-
-if TYPE_CHECKING:
-    from energydiag.results import Diagnosis
+from energydiag.results import Diagnosis, Fleet
 
 
 @takes_model
 def inspect_checkpoint(
     checkpoint: Annotated[
-        Path, typer.Argument(help="Checkpoint: torch.save'd state dict or safetensors.", show_default=False)
+        list[Path],
+        typer.Argument(
+            help="Checkpoint: what a trainer saved, a file or a folder. Several of them, a quoted pattern, or a folder "
+            "that holds some give one table, a row each.",
+            show_default=False,
+        ),
     ],
     batch: o.Batch,
     choice: ModelChoice = ModelChoice(),
@@ -35,32 +49,47 @@ def inspect_checkpoint(
     details: o.Details = False,
     fail_on: o.FailOnOption = o.FailOn.critical,
     inconclusive_fails: o.InconclusiveFails = False,
+    out: Out = None,
+    workers: Workers = None,
+    shard: Shard = None,
+    merge: Merge = False,
+    ray: Ray = None,
     quiet: o.Quiet = False,
 ) -> None:
-    """Measure, diagnose and explain one checkpoint on one batch dump."""
+    """Measure, diagnose and explain checkpoints on one batch dump: a report on one, a table of several."""
     to = destinations(format, output)
+    how = How(out, workers, part_of(shard), merge, ray)
+    arguments = ["--batch", str(batch), *choice.words()]
+    result: Diagnosis | Fleet
     with progress_bar(quiet) as progress:
-        from energydiag.pipeline import inspect_checkpoint as run
+        from energydiag.pipeline import inspect_checkpoint as inspect_one
+        from energydiag.pipeline import inspect_many
 
-        diagnosis = run(
-            checkpoint,
-            batch,
-            choice.on(choice.device),
-            command=["energydiag", *sys.argv[1:]],
-            tau=choice.tau,
-            swap_size=swap_size,
-            seed=seed,
-            limit=limit,
-            select=select or (),
-            ignore=ignore or (),
-            progress=progress,
-        )
-    next_command = next_step(diagnosis, shlex.join([str(checkpoint), "--batch", str(batch), *choice.words()]))
-    picture = write_figures(diagnosis, plots)
-    write(diagnosis, to, details=details, next_command=next_command)
+        model = choice.on(choice.device)
+        options: dict[str, Any] = {
+            "command": ["energydiag", *sys.argv[1:]],
+            "tau": choice.tau,
+            "swap_size": swap_size,
+            "seed": seed,
+            "limit": limit,
+            "select": tuple(select or ()),
+            "ignore": tuple(ignore or ()),
+            "progress": progress,
+        }
+        alone = how.sole(checkpoint)
+        if alone is None:
+            result = inspect_many(checkpoint, batch, model, **how.options(), **options)
+            next_command = next_step_of_many(result, how, arguments)
+        else:
+            result = inspect_one(alone, batch, model, **options)
+            next_command = next_step(result, shlex.join([str(alone), *arguments]))
+    picture = write_figures(result, plots)
+    write(result, to, details=details, next_command=next_command)
     if picture is not None and not quiet:
         typer.echo(f"figures: {picture}", err=True)
-    raise typer.Exit(exit_code(diagnosis, fail_on.value, inconclusive_fails))
+    if isinstance(result, Fleet):
+        raise typer.Exit(exit_code_of_many(result, fail_on.value, inconclusive_fails))
+    raise typer.Exit(exit_code(result, fail_on.value, inconclusive_fails))
 
 
 def next_step(diagnosis: Diagnosis, arguments: str) -> str | None:

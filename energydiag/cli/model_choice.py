@@ -24,6 +24,9 @@ class ModelChoice:
     head: o.Head = None
     nhead: o.Nhead = None
     sign: o.Sign = None
+    weights: o.Weights = None
+    allow_global: o.AllowGlobal = None
+    candidates: o.Candidates = False
     tau: o.Tau = None
     device: o.Device = "cpu"
     dtype: o.Dtype = None
@@ -37,7 +40,18 @@ class ModelChoice:
         from energydiag.pipeline import ModelOptions
 
         arguments = _key_values(self.model_arg or [])
-        return ModelOptions(self.model, arguments, self.head, self.nhead, self.sign, device, self.dtype)
+        return ModelOptions(
+            self.model,
+            arguments,
+            self.head,
+            self.nhead,
+            self.sign,
+            device,
+            self.dtype,
+            self.candidates,
+            self.weights,
+            tuple(self.allow_global or ()),
+        )
 
     def words(self, *left_out: str) -> list[str]:
         """What has to be typed to make the same choice again, but for these options."""
@@ -46,8 +60,9 @@ class ModelChoice:
             value = getattr(self, field.name)
             if value == field.default or field.name in left_out:
                 continue
+            option = f"--{field.name.replace('_', '-')}"
             for each in value if isinstance(value, list) else [value]:
-                words += [f"--{field.name.replace('_', '-')}", str(each)]
+                words += [option] if each is True else [option, str(each)]
         return words
 
 

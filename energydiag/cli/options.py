@@ -26,6 +26,27 @@ Head = Annotated[
 ]
 Nhead = Annotated[int | None, typer.Option("--nhead", help="Number of attention heads.")]
 Sign = Annotated[str | None, typer.Option(help="energy (low = good) or score (high = good).")]
+Candidates = Annotated[
+    bool,
+    typer.Option(
+        "--candidates", help="The module of --model takes all candidates of a context at once: [B, N, …] to [B, N]."
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        help="Which of several sets of weights in the checkpoint, such as ema or callbacks.ema. [default: the one that "
+        "fits]",
+    ),
+]
+AllowGlobal = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-global",
+        help="Dotted name of a class of plain data that the checkpoint's pickle may use (it is imported); repeatable.",
+    ),
+]
 Tau = Annotated[
     float | None,
     typer.Option(min=1e-6, help="Temperature of training. [default: the checkpoint's, else 0.5]"),

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from energydiag.cli import options as o
 from energydiag.cli.output import destinations, write, write_figures
-from energydiag.errors import UnreadableFile
-from energydiag.results import SCHEMA_VERSION, Diagnosis, Repair
+from energydiag.errors import UnreadableFile, first_line
+from energydiag.inert import inert
+from energydiag.plain_file import read_plain
+from energydiag.results import SCHEMA_VERSION, Diagnosis, Fleet, Repair
+from energydiag.results.checking import checked
+
+_MOST_BYTES = 64 << 20
+"""Of a result, 64 MiB; one of a few hundred checkpoints has ten."""
 
 
 def report(
@@ -30,23 +36,33 @@ def report(
         typer.echo(f"figures: {picture}", err=True)
 
 
-def _read(path: Path) -> Diagnosis | Repair:
+def _read(path: Path) -> Diagnosis | Repair | Fleet:
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UnreadableFile(f"{path} cannot be read: {error.strerror}.", "check the path.") from error
-    except ValueError as error:
-        raise UnreadableFile(f"{path} is no JSON: {error}.", "write it with --format json=PATH.") from error
+        plain = _inert(json.loads(read_plain(path, _MOST_BYTES, "it is no result of energydiag.").decode()))
+    except (ValueError, RecursionError) as error:
+        raise UnreadableFile(f"{path} is no JSON: {first_line(error)}.", "write it with --format json=PATH.") from error
     try:
         version = plain["schema_version"]
         if version != SCHEMA_VERSION:
             raise UnreadableFile(
-                f"{path} has schema_version {version}; this energydiag reads {SCHEMA_VERSION}.",
+                f"{path} has schema_version {str(version)[:20]}; this energydiag reads {SCHEMA_VERSION}.",
                 "upgrade energydiag.",
             )
-        return Repair.from_dict(plain) if plain["kind"] == "repair" else Diagnosis.from_dict(plain)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        kinds: dict[str, type[Diagnosis | Repair | Fleet]] = {kind.kind: kind for kind in (Repair, Fleet)}
+        # what is drawn trusts its types
+        found: Diagnosis | Repair | Fleet = checked(kinds.get(plain["kind"], Diagnosis).from_dict(plain))
+        return found
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, RecursionError) as error:
         raise UnreadableFile(
-            f"{path} is no energydiag result: {type(error).__name__} {error}.",
+            f"{path} is no energydiag result: {type(error).__name__} {first_line(error)[:200]}.",
             "write it with --format json=PATH.",
         ) from error
+
+
+def _inert(plain: Any) -> Any:
+    """The same JSON with inert text: a result of our own has no other, and reports need not ask whose it is."""
+    if isinstance(plain, dict):
+        return {inert(key): _inert(value) for key, value in plain.items()}
+    if isinstance(plain, list):
+        return [_inert(value) for value in plain]
+    return inert(plain) if isinstance(plain, str) else plain

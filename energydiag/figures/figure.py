@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from energydiag.discovery import discover
-from energydiag.results import Diagnosis, Repair
+from energydiag.results import Diagnosis, Fleet, Repair
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Result = TypeVar("Result", Diagnosis, Repair)
+Result = TypeVar("Result", Diagnosis, Repair, Fleet)
 
 POSITIVE = "#0072b2"
 NEGATIVE = "#d55e00"

@@ -1,4 +1,4 @@
-"""safetensors: a JSON header and raw bytes; nothing in it can run."""
+"""safetensors: a JSON header and raw bytes, which stay in the file until they are used; nothing in it can run."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def _read(path: Path) -> TensorFile:
 
     try:
         with safe_open(path, framework="pt") as stream:
+            # views of the memory-mapped file: no byte is read here
             contents = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (not a dict)
             metadata = dict(stream.metadata() or {})
     except Exception as error:  # a damaged or hostile file can provoke any
@@ -32,4 +33,9 @@ def _read(path: Path) -> TensorFile:
     return TensorFile(path, "safetensors", contents, metadata)
 
 
-READER = Reader("safetensors", _recognises, _read)
+def _entries(folder: Path) -> list[Path]:
+    usual = folder / "model.safetensors"
+    return [usual] if usual.exists() else []
+
+
+READER = Reader("safetensors", _recognises, _read, _entries)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import re
+import warnings
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO, Any
 
 from energydiag.errors import UnreadableFile, first_line
+from energydiag.files.allowed import refused, type_refused
+from energydiag.files.file_check import damaged, has_checksums, start_of
+from energydiag.files.pickle_scan import MOST_BYTES, Suspicious, scan
+from energydiag.files.plain import TooNested, plain
 from energydiag.files.tensor_file import Reader, TensorFile
 
-_SHOWN_GLOBALS = 5
+_STORAGE = re.compile(r"[^/]+/data/\d+")
+_AGAIN = "copy or save it again; compare its size with the original's."
 
 
 def _recognises(head: bytes, path: Path) -> bool:
@@ -22,61 +32,140 @@ def _recognises(head: bytes, path: Path) -> bool:
         return True  # a zip that lost its end: the reader says so
 
 
-def _wanted_globals(path: Path) -> str:
+def _wanted_globals(path: Path) -> list[str]:
     """What a refused file asked to import, found by reading its opcodes without running them; empty if nothing."""
     from torch.serialization import get_unsafe_globals_in_checkpoint
 
     try:
-        names = sorted(get_unsafe_globals_in_checkpoint(path))
+        return sorted(get_unsafe_globals_in_checkpoint(path))
     except Exception:  # whatever a hostile file provokes here, it stays refused
-        return ""
-    shown = ", ".join(repr(name) for name in names[:_SHOWN_GLOBALS])
-    return shown + (f" and {len(names) - _SHOWN_GLOBALS} more" if len(names) > _SHOWN_GLOBALS else "")
+        return []
 
 
-def _refuse_bomb(path: Path) -> None:
-    """torch.save never compresses; what is compressed here could unpack to any size."""
+def whole_entries(stream: IO[bytes], path: Path) -> list[zipfile.ZipInfo]:
+    """The entries of an archive, once the small ones (the pickle above all) are what their checksums say.
+
+    Args:
+        stream: The archive.
+        path: Of the file it is in, for messages.
+
+    Raises:
+        UnreadableFile: It is no whole archive, or one that torch.save does not write.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
-            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
-    except Exception:  # the reader says what is wrong with it
-        return
+        with zipfile.ZipFile(stream) as archive:
+            entries = archive.infolist()
+        if not all(0 <= entry.header_offset < 1 << 62 for entry in entries):
+            raise ValueError("an entry begins outside of the file")
+    except Exception as error:  # a damaged or hostile file can provoke any
+        raise UnreadableFile(f"{path} is not a whole torch.save file: {first_line(error)}.", _AGAIN) from error
+    # torch.save never compresses; what is compressed could unpack to any size
+    packed = [entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
     if packed:
         raise UnreadableFile(
             f"{path} holds compressed entries ({packed[0]}), which torch.save does not write; it was not unpacked.",
             "save it again with torch.save(tensors, path).",
         )
+    _check_names(entries, path)
+    _check_pickle(stream, entries, path)
+    for entry in entries if has_checksums(entries) else []:
+        if not _STORAGE.fullmatch(entry.filename):
+            stream.seek(start_of(stream, entry))
+            if zlib.crc32(stream.read(entry.file_size)) != entry.CRC:
+                raise damaged(path, f"its entry {entry.filename}")
+    return entries
 
 
-def _harmless(error: Exception) -> str:
+def _check_names(entries: Sequence[zipfile.ZipInfo], path: Path) -> None:
+    """Two readers of an archive must see the same one in it."""
+    names = [entry.filename for entry in entries]
+    if len(set(names)) < len(names) or len({name.partition("/")[0] for name in names}) > 1:
+        raise UnreadableFile(
+            f"{path} holds two archives, or two entries of one name, which torch.save does not write; it was not read.",
+            "save it again with torch.save(tensors, path).",
+        )
+    others = sum(entry.file_size for entry in entries if not _STORAGE.fullmatch(entry.filename))
+    if others > MOST_BYTES:
+        raise UnreadableFile(
+            f"{path} holds {others >> 20} MiB that are no tensors, at most {MOST_BYTES >> 20} are read.",
+            "save tensors only: torch.save(model.state_dict(), path).",
+        )
+
+
+def _check_pickle(stream: IO[bytes], entries: Sequence[zipfile.ZipInfo], path: Path) -> None:
+    for entry in entries:
+        if entry.filename.endswith("data.pkl"):
+            stream.seek(start_of(stream, entry))
+            check_pickles(io.BytesIO(stream.read(entry.file_size)), 1, path)
+
+
+def check_pickles(stream: IO[bytes], pickles: int, path: Path) -> None:
+    """Refuses pickles that would take time or memory without end.
+
+    Raises:
+        UnreadableFile: One would.
+    """
+    try:
+        scan(stream, pickles)
+    except Suspicious as error:
+        raise UnreadableFile(
+            f"{path} was not read: {error}, which torch.save does not write.",
+            "save tensors only: torch.save(model.state_dict(), path); ask whoever gave it to you.",
+        ) from error
+
+
+def checksums_of(entries: Sequence[zipfile.ZipInfo]) -> frozenset[tuple[int, int]]:
+    """``(bytes, CRC-32)`` of the storages, none where torch was told to write none (`set_crc32_options`)."""
+    if not has_checksums(entries):
+        return frozenset()
+    return frozenset((entry.file_size, entry.CRC) for entry in entries if _STORAGE.fullmatch(entry.filename))
+
+
+def harmless(error: Exception) -> str:
     """The error's first line, unless it is torch's advice to load without safety."""
     text = first_line(error)
-    return "it holds more than plain tensors" if "weights_only" in text else text
+    # what torch tells besides is advice to load without safety
+    return "it holds more than plain tensors" if re.search("weights.only", text, re.IGNORECASE) else text[:300]
 
 
-def _read(path: Path) -> TensorFile:
-    import torch
+def named_contents(contents: Any, path: Path) -> dict[str, Any]:
+    """What a file holds by names.
 
-    _refuse_bomb(path)
-    try:
-        contents = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # a damaged or hostile file can provoke any
-        wanted = _wanted_globals(path)
-        if wanted:
-            raise UnreadableFile(
-                f"{path} is a pickle that asks for {wanted}; it was not run.",
-                "save tensors only: torch.save(model.state_dict(), path), not torch.save(model, path).",
-            ) from error
-        raise UnreadableFile(
-            f"{path} is not a whole torch.save file: {_harmless(error)}.",
-            "copy or save it again; compare its size with the original's.",
-        ) from error
+    Raises:
+        UnreadableFile: It is something else than a dict.
+    """
     if not isinstance(contents, Mapping):
         raise UnreadableFile(
             f"{path} holds a {type(contents).__name__}, but named tensors are expected.",
             "save a dict of tensors: torch.save({'name': tensor}, path).",
         )
-    return TensorFile(path, "torch.save", {str(key): value for key, value in contents.items()})
+    try:
+        found: dict[str, Any] = plain(contents)
+    except TooNested as error:
+        raise UnreadableFile(f"{path} was not read: {error}.", "save a dict of tensors by their names.") from error
+    return found
 
 
-READER = Reader("torch.save", _recognises, _read)
+def _read(path: Path) -> TensorFile:
+    import torch
+
+    with path.open("rb") as stream:
+        entries = whole_entries(stream, path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch says of odd files is said by the error
+            contents = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # a damaged or hostile file can provoke any
+        wanted = _wanted_globals(path) or type_refused(error)
+        if wanted:
+            raise refused(path, wanted) from error
+        raise UnreadableFile(f"{path} is not a whole torch.save file: {harmless(error)}.", _AGAIN) from error
+    return TensorFile(path, "torch.save", named_contents(contents, path), checksums=checksums_of(entries))
+
+
+def _entries(folder: Path) -> list[Path]:
+    usual = folder / "pytorch_model.bin"
+    return [usual] if usual.exists() else []
+
+
+READER = Reader("torch.save", _recognises, _read, _entries)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +15,10 @@ from torch import Tensor, nn
 from energydiag.discovery import discover
 from energydiag.errors import InvalidCheckpoint, UsageError
 from energydiag.models.architecture import Architecture
+from energydiag.models.calling import DIRECT, Calling, calling_of
 from energydiag.models.energy_function import EnergyFunction, Mask, Sign
 from energydiag.models.heads import HEADS
+from energydiag.models.places import Place, places_of_anchor, places_of_module
 from energydiag.models.surgery import operate_again
 
 _SHOWN_KEYS = 12
@@ -26,47 +29,109 @@ def architectures() -> dict[str, Architecture]:
     return discover("energydiag.models", "ARCHITECTURE", Architecture)
 
 
-def build_energy(
-    tensors: Mapping[str, Tensor],
+@dataclass(frozen=True)
+class Plan:
+    """What is to be built, before it is known of which tensors.
+
+    Attributes:
+        settings: head, nhead, sign, … from options or metadata.
+        architecture: Name of a built-in one; None finds the one whose keys match.
+        spec: ``package.module:factory`` or ``path/file.py:factory``, where the user named one.
+        module: What that factory made.
+        calling: How that module is asked.
+    """
+
+    settings: Mapping[str, str]
+    architecture: str | None = None
+    spec: str | None = None
+    module: nn.Module | None = None
+    calling: Calling = DIRECT
+
+    def places(self, tensors: Mapping[str, Tensor]) -> list[Place]:
+        """Where the model is among tensors, of which keys and shapes are looked at alone, the shortest prefix first.
+
+        A factory's module that is nowhere has one place that does not fit, where most of it is.
+        """
+        if self.module is not None:
+            return places_of_module(tensors, self.module.state_dict())
+        return [place for one in self._known() for place in places_of_anchor(tensors, one.anchor, one.matches)]
+
+    def no_place(self, keys: Sequence[str]) -> InvalidCheckpoint:
+        """The error for keys among which the model is not."""
+        known = ", ".join(one.name for one in self._known())
+        return InvalidCheckpoint(
+            f"The keys fit no built-in architecture ({known}); the first are: {_listed(sorted(keys))}.",
+            "say how the model is built: --model path/file.py:factory (its code will run).",
+        )
+
+    def build(self, tensors: Mapping[str, Tensor]) -> EnergyFunction:
+        """The energy function of these tensors, by the model's own keys, in ``eval()`` mode.
+
+        Raises:
+            InvalidCheckpoint: Keys are missing, left over or misshapen; they are listed.
+            UsageError: A setting that the keys cannot tell is not given.
+        """
+        sign = _sign(self.settings.get("sign", "energy"))
+        mask: Mask = "visible" if self.settings.get("mask") == "visible" else "hidden"
+        if self.module is not None and self.spec is not None:
+            _check_fit(self.module, tensors)
+            _fill(self.module, tensors)
+            return EnergyFunction(self.module.eval(), self.spec, dict(self.settings), sign, mask, calling=self.calling)
+        architecture = next(one for one in self._known() if one.matches(frozenset(tensors)))
+        _require(architecture, self.settings)
+        why_not = architecture.check(tensors, self.settings)
+        if why_not:
+            raise UsageError(f"The settings do not fit this checkpoint: {why_not}.", "give the value used in training.")
+        with torch.device("meta"):
+            module = architecture.build(tensors, self.settings)
+        _check_fit(module, tensors)
+        module.to_empty(device="cpu")
+        _fill(module, tensors)
+        widths = architecture.widths(tensors)
+        return EnergyFunction(module.eval(), architecture.name, dict(self.settings), sign, mask, widths)
+
+    def _known(self) -> list[Architecture]:
+        known = architectures()
+        return list(known.values()) if self.architecture is None else [known[self.architecture]]
+
+
+def plan_energy(
     settings: Mapping[str, str],
     *,
     model: str | None = None,
     model_arguments: Mapping[str, str] | None = None,
-) -> EnergyFunction:
-    """The energy function that a state dict belongs to, in ``eval()`` mode.
+) -> Plan:
+    """What is to be built.
 
     Args:
-        tensors: The state dict, with any prefix before its keys.
-        settings: head, nhead, sign, … from options or metadata.
+        settings: head, nhead, sign, candidates, … from options or metadata.
         model: A built-in architecture, ``package.module:factory`` or ``path/file.py:factory``; None finds the
             built-in one whose keys match. A factory's code is run.
         model_arguments: Keyword arguments for the factory, as text.
 
     Raises:
-        InvalidCheckpoint: Keys are missing, left over or misshapen; they are listed.
-        UsageError: A setting that the keys cannot tell is not given.
+        UsageError: There is no such architecture, or the factory fails.
     """
-    sign = _sign(settings.get("sign", "energy"))
-    mask: Mask = "visible" if settings.get("mask") == "visible" else "hidden"
+    candidates = settings.get("candidates") == "true"
     if model and ":" in model:
-        module = operate_again(_from_factory(model, model_arguments or {}), settings)
-        stripped = _strip(tensors, frozenset(module.state_dict()))
-        _check_fit(module, stripped)
-        _fill(module, stripped)
-        return EnergyFunction(module.eval(), model, dict(settings), sign, mask)
+        built = _from_factory(model, model_arguments or {})
+        calling = calling_of(built, candidates)
+        module = operate_again(built, settings, calling)
+        # one with another head around it is asked by that
+        return Plan(settings, spec=model, module=module, calling=calling if module is built else DIRECT)
+    if candidates:
+        raise UsageError(
+            "The built-in architectures take one candidate per context.",
+            "leave --candidates out, or name your own code as --model path/file.py:factory.",
+        )
     # what a file says of itself may name a built-in architecture, never code to run
-    architecture, stripped = _recognise(tensors, model or settings.get("architecture"))
-    _require(architecture, settings)
-    why_not = architecture.check(stripped, settings)
-    if why_not:
-        raise UsageError(f"The settings do not fit this checkpoint: {why_not}.", "give the value used in training.")
-    with torch.device("meta"):
-        module = architecture.build(stripped, settings)
-    _check_fit(module, stripped)
-    module.to_empty(device="cpu")
-    _fill(module, stripped)
-    widths = architecture.widths(stripped)
-    return EnergyFunction(module.eval(), architecture.name, dict(settings), sign, mask, widths)
+    wanted, known = model or settings.get("architecture"), architectures()
+    if wanted is not None and wanted not in known:
+        raise UsageError(
+            f"No built-in architecture is called {wanted!r} (there are: {', '.join(known)}).",
+            "name one of them, or your own code as --model path/file.py:factory.",
+        )
+    return Plan(settings, architecture=wanted)
 
 
 def _sign(text: str) -> Sign:
@@ -75,35 +140,6 @@ def _sign(text: str) -> Sign:
     if text == "score":
         return "score"
     raise UsageError(f"--sign is energy or score, not {text!r}.", "use `--sign score` if high means good.")
-
-
-def _recognise(tensors: Mapping[str, Tensor], wanted: str | None) -> tuple[Architecture, dict[str, Tensor]]:
-    known = architectures()
-    if wanted is not None and wanted not in known:
-        raise UsageError(
-            f"No built-in architecture is called {wanted!r} (there are: {', '.join(known)}).",
-            "name one of them, or your own code as --model path/file.py:factory.",
-        )
-    for architecture in [known[wanted]] if wanted else known.values():
-        for prefix in _prefixes(tensors, architecture.anchor):
-            inside = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
-            if architecture.matches(frozenset(inside)):
-                return architecture, inside
-    raise InvalidCheckpoint(
-        f"The keys fit no built-in architecture ({', '.join(known)}); the first are: {_listed(sorted(tensors))}.",
-        "say how the model is built: --model path/file.py:factory (its code will run).",
-    )
-
-
-def _prefixes(tensors: Mapping[str, Tensor], anchor: str) -> list[str]:
-    return sorted({key[: -len(anchor)] for key in tensors if key.endswith(anchor)}, key=len)
-
-
-def _strip(tensors: Mapping[str, Tensor], wanted: frozenset[str]) -> dict[str, Tensor]:
-    """The tensors below the prefix that lets most of the wanted keys match, the shortest of the best."""
-    candidates = {""} | {key[: -len(name)] for key in tensors for name in wanted if key.endswith("." + name)}
-    best = max(sorted(candidates, key=len), key=lambda p: sum(p + name in tensors for name in wanted))
-    return {key[len(best) :]: value for key, value in tensors.items() if key.startswith(best)}
 
 
 def _require(architecture: Architecture, settings: Mapping[str, str]) -> None:
@@ -173,7 +209,8 @@ def _from_factory(spec: str, arguments: Mapping[str, str]) -> nn.Module:
             f"--model {spec} returned a {type(module).__name__}, not a torch.nn.Module.",
             "return the module from it.",
         )
-    return module
+    # what torch.compile returns computes the same as what is inside, which can also be batched over candidates
+    return cast("nn.Module", getattr(module, "_orig_mod", module))
 
 
 def _import_file(path: Path) -> Any:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from energydiag.errors import EnergydiagError, ModelFailed, first_line
+from energydiag.models.calling import DIRECT, Calling, energy_in
 
 Sign = Literal["energy", "score"]
 Mask = Literal["hidden", "visible"]
@@ -42,6 +43,7 @@ class EnergyFunction:
         sign: ``"score"`` when the module answers with −E.
         mask: What True means in the mask that the module takes; in batches it is always ``"hidden"``.
         widths: ``(D, A)`` that the weights were made for, where known.
+        calling: How the module is asked.
     """
 
     module: nn.Module
@@ -50,6 +52,7 @@ class EnergyFunction:
     sign: Sign = "energy"
     mask: Mask = "hidden"
     widths: tuple[int, int] | None = None
+    calling: Calling = DIRECT
 
     def __call__(self, hidden_BSD: Tensor, actions_BHA: Tensor, pad_mask_BS: Tensor | None) -> Tensor:
         """Energies ``[B]`` of one action per context.
@@ -57,18 +60,21 @@ class EnergyFunction:
         Raises:
             ModelFailed: The module's answer is not one number per sample.
         """
-        if self.mask == "visible" and pad_mask_BS is not None:
-            pad_mask_BS = ~pad_mask_BS
-        answer = self.module(hidden_BSD, actions_BHA, pad_mask_BS)
-        samples = hidden_BSD.shape[0]
-        if not isinstance(answer, Tensor) or answer.numel() != samples:
-            got = f"shape {list(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__
-            raise ModelFailed(
-                f"The model must answer with one energy per sample (shape [{samples}]); it answered with {got}.",
-                "wrap it in a module whose forward(hidden, actions, pad_mask) returns [B], and name that with --model.",
-            )
-        energy_B = answer.reshape(samples)
+        energy_B = self.calling(self.module, hidden_BSD, actions_BHA, self._as_module_wants(pad_mask_BS))
         return -energy_B if self.sign == "score" else energy_B
+
+    def _as_module_wants(self, pad_mask_BS: Tensor | None) -> Tensor | None:
+        return ~pad_mask_BS if self.mask == "visible" and pad_mask_BS is not None else pad_mask_BS
+
+    def called(self, hidden_BSD: Tensor, actions_BHA: Tensor, pad_mask_BS: Tensor | None) -> str:
+        """How the module is asked and where in its answer the energy was found, as it would be written down.
+
+        Raises:
+            ModelFailed: The module raised, or its answer holds no energy.
+        """
+        with torch.no_grad(), model_failures(hidden_BSD, actions_BHA):
+            answer = self.calling.ask(self.module, hidden_BSD, actions_BHA, self._as_module_wants(pad_mask_BS))
+        return self.calling.described(energy_in(answer, hidden_BSD.shape[0])[1])
 
     @property
     def dtype(self) -> torch.dtype:

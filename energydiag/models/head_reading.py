@@ -25,6 +25,8 @@ _SHAPE_ONLY = frozenset(
         *("__getitem__", "select", "narrow", "float", "double", "to", "type", "type_as"),
     )
 )
+UNSEEN = "compiled code"
+
 _POOLS = frozenset({"mean", "sum"})
 _CURVED = frozenset(
     (
@@ -82,7 +84,8 @@ class HeadReading:
         pooled: ``"before"`` or ``"after"`` the activation, or ``"none"``.
         module: Name of the submodule whose output is the raw value; empty where none is.
         call: Which of the calls of this activation in one forward pass it is, from 0.
-        stopped_at: The function at the end that could not be read, if one bends the energy there.
+        stopped_at: The function at the end that could not be read, if one bends the energy there; `UNSEEN` where the
+            energy came out of code that cannot be watched.
     """
 
     activation: Activation | None
@@ -233,7 +236,11 @@ def read_head(
 
         return hook
 
-    hooks = [m.register_forward_hook(remember(name)) for name, m in energy.module.named_modules() if name]
+    hooks = [
+        module.register_forward_hook(remember(name))
+        for name, module in energy.module.named_modules()
+        if name and not isinstance(module, torch.jit.ScriptModule)  # compiled ones take no hooks
+    ]
     recorder = _Recorder()
     try:
         with torch.no_grad(), model_failures(hidden_BSD, actions_BHA), recorder:
@@ -270,6 +277,9 @@ def _walk_back(answer: Tensor, calls: Sequence[_Call], outputs: Mapping[int, str
             pooled="after" if reading.pooled == "before" else reading.pooled,
         )
         current = call.args[0] if call.args else call.kwargs["input"]
+    else:
+        # what compiled code does is not seen, so nothing can be said of what stands before it
+        reading = replace(reading, activation=None, stopped_at=UNSEEN)
     return replace(reading, module=outputs.get(id(current), ""))
 
 

@@ -25,6 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from energydiag.errors import InvalidCheckpoint, UsageError
 from energydiag.models.activations import ACTIVATIONS
+from energydiag.models.calling import DIRECT, Calling
 from energydiag.models.energy_function import EnergyFunction, model_failures
 from energydiag.models.head_reading import HeadReading, activation_name, read_head
 from energydiag.models.heads import HEADS, EnergyHead
@@ -72,12 +73,15 @@ class ReplacedHead(nn.Module):
         reading: What was found at its end, seen through ``sign``.
         kind: A key of `HEADS`.
         sign: 1 where the module answers with energies, −1 where it answers with scores.
+        calling: How it is asked.
 
     Raises:
         UsageError: The end of the module was not understood.
     """
 
-    def __init__(self, module: nn.Module, reading: HeadReading, kind: str, sign: float) -> None:
+    def __init__(
+        self, module: nn.Module, reading: HeadReading, kind: str, sign: float, calling: Calling = DIRECT
+    ) -> None:
         super().__init__()
         if reading.stopped_at:
             raise UsageError(
@@ -88,19 +92,20 @@ class ReplacedHead(nn.Module):
         self.reading = reading
         self.kind = kind
         self.sign = sign
+        self.calling = calling
 
     def forward(self, hidden: Tensor, actions: Tensor, pad_mask: Tensor | None = None) -> Tensor:
         reading, head = self.reading, HEADS[self.kind]
         if reading.activation is None:
-            raw = (self.sign * self.module(hidden, actions, pad_mask) - reading.offset) / reading.scale
-            return self.sign * head.activation(cast("Tensor", raw))
+            raw = (self.sign * self.calling(self.module, hidden, actions, pad_mask) - reading.offset) / reading.scale
+            return self.sign * head.activation(raw)
 
         def answer(inner: Tensor) -> Tensor:
             raw = (inner - reading.inner_offset) / reading.inner_scale
             return (head.activation(raw) - reading.offset) / reading.scale
 
         with _CatchingMode(reading.activation.name, reading.call, answer):
-            return cast("Tensor", self.module(hidden, actions, pad_mask))
+            return self.calling(self.module, hidden, actions, pad_mask)
 
 
 def dissect(energy: EnergyFunction, hidden: Tensor, actions: Tensor, pad_mask: Tensor | None) -> Anatomy:
@@ -178,8 +183,13 @@ def operate(energy: EnergyFunction, operations: Sequence[str], anatomy: Anatomy,
     return energy
 
 
-def operate_again(module: nn.Module, settings: Mapping[str, str]) -> nn.Module:
+def operate_again(module: nn.Module, settings: Mapping[str, str], calling: Calling = DIRECT) -> nn.Module:
     """A freshly built module with the changes of structure that its checkpoint's metadata tells.
+
+    Args:
+        module: As it was built.
+        settings: The metadata.
+        calling: How the module is asked; one with another head is then asked as `DIRECT` says.
 
     Raises:
         InvalidCheckpoint: The metadata cannot be understood.
@@ -193,7 +203,7 @@ def operate_again(module: nn.Module, settings: Mapping[str, str]) -> nn.Module:
             told = json.loads(settings["replaced_head"])
             name = told["reading"].pop("activation")
             reading = HeadReading(activation=ACTIVATIONS[name] if name else None, **told["reading"])
-            module = ReplacedHead(module, reading, told["kind"], float(told["sign"]))
+            module = ReplacedHead(module, reading, told["kind"], float(told["sign"]), calling)
     except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise InvalidCheckpoint(
             f"The metadata of this repaired checkpoint cannot be understood: {type(error).__name__} {error}.",
@@ -227,8 +237,11 @@ def _replace_head(energy: EnergyFunction, kind: str, reading: HeadReading) -> En
         "sign": sign,
         "reading": {**asdict(reading), "activation": reading.activation.name if reading.activation else ""},
     }
-    wrapped = ReplacedHead(inner, reading, kind, sign)
-    return replace(energy, module=wrapped, settings={**energy.settings, "replaced_head": json.dumps(told)})
+    asked = energy.module.calling if isinstance(energy.module, ReplacedHead) else energy.calling
+    wrapped = ReplacedHead(inner, reading, kind, sign, asked)
+    return replace(
+        energy, module=wrapped, calling=DIRECT, settings={**energy.settings, "replaced_head": json.dumps(told)}
+    )
 
 
 def _remove(module: nn.Module, path: str) -> None:

@@ -2,6 +2,7 @@
 
 from energydiag.pipeline.inspecting import inspect, inspect_checkpoint
 from energydiag.pipeline.inspecting_batch import inspect_batch
+from energydiag.pipeline.inspecting_many import inspect_many
 from energydiag.pipeline.inspecting_run import inspect_run
 from energydiag.pipeline.loading import ModelOptions, load_checkpoint
 from energydiag.pipeline.repair_files import repair_checkpoint
@@ -15,6 +16,7 @@ __all__ = [
     "inspect",
     "inspect_batch",
     "inspect_checkpoint",
+    "inspect_many",
     "inspect_run",
     "load_checkpoint",
     "repair_checkpoint",

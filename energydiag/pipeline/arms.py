@@ -20,7 +20,7 @@ from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.surgery import Anatomy, operate
 from energydiag.pipeline.crew import Crew
 from energydiag.pipeline.inspecting import inspect
-from energydiag.pipeline.proof import proof_names
+from energydiag.pipeline.proof import indifferent
 from energydiag.plan import TrainingPlan
 from energydiag.results import Applied, Curve, Diagnosis
 from energydiag.training.log import LogRow
@@ -63,6 +63,7 @@ class Bench:
         out: Folder for logs and states, or None.
         resume: Whether runs found in it go on.
         tell: Told what is being done.
+        judged: The numbers of the proof, which a repair is tried on first.
     """
 
     energy: EnergyFunction
@@ -72,6 +73,7 @@ class Bench:
     out: Path | None
     resume: bool
     tell: Progress
+    judged: tuple[str, ...]
 
     def train(self, name: str, plan: TrainingPlan) -> tuple[EnergyFunction, TrainingOutcome | None]:
         """One way to train, from surgery to the weights that are kept; with zero steps, surgery alone.
@@ -111,7 +113,8 @@ class Bench:
         if len(self.validation) < _FEWEST:
             return ()
         after = inspect(trained, self.validation, seed=_REHEARSAL_SEED, limit=REHEARSAL_SAMPLES)
-        return fallen(self._before.measurements, after.measurements, proof_names(self.validation))
+        named = [name for name in self.judged if name not in indifferent(self._before, self.judged)]
+        return fallen(self._before.measurements, after.measurements, named)
 
     @functools.cached_property
     def _before(self) -> Diagnosis:

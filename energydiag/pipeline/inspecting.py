@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,7 +16,10 @@ import torch
 from energydiag import __version__
 from energydiag.batch import Batch
 from energydiag.batches import read_batch
+from energydiag.energies.pairs import Pairs
 from energydiag.errors import InvalidBatch, UsageError
+from energydiag.files.names import shown
+from energydiag.models.calling import DIRECT
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.pipeline.inspecting_run import RUN_RULES
 from energydiag.pipeline.loading import ModelOptions, read_checkpoint
@@ -137,10 +140,10 @@ def inspect_checkpoint(
     loaded = read_batch(dump)
     diagnosis = inspect(energy, loaded.batch, **options)
     unread = (Skipped(f"batch.{name}", "this key of the dump means nothing here") for name in loaded.unknown)
-    overridden = facts.pop("overridden", "")
+    notes = [text for text in (facts.pop("overridden", ""), _choice(facts)) if text]
     return replace(
         diagnosis,
-        notes=(*diagnosis.notes, overridden) if overridden else diagnosis.notes,
+        notes=(*diagnosis.notes, *notes),
         checkpoint={**facts, **diagnosis.checkpoint},
         batch={
             "path": str(dump),
@@ -151,6 +154,14 @@ def inspect_checkpoint(
         skipped=diagnosis.skipped + tuple(unread),
         provenance={**diagnosis.provenance, "command": list(command)},
     )
+
+
+def _choice(facts: Mapping[str, str]) -> str:
+    """Which of several sets of weights was taken; empty where there was one."""
+    if "also_there" not in facts:
+        return ""
+    taken = facts.get("container", "") or "top level"
+    return f"The weights are those of {shown(taken)[1:-1]}; also there: {facts['also_there']}."
 
 
 def _positive_number(text: str) -> float | None:
@@ -178,9 +189,20 @@ def _describe_model(evidence: Evidence) -> dict[str, str]:
     return {
         "architecture": energy.architecture,
         **{key: value for key, value in energy.settings.items() if key != "architecture"},
+        **_called(evidence),
         "energy": evidence.reading.describe(),
         "parameters": str(energy.parameter_count),
     }
+
+
+def _called(evidence: Evidence) -> dict[str, str]:
+    """How a stranger's module is asked, where that is not how all others are."""
+    some = evidence.batch.take(torch.arange(min(2, len(evidence.batch))))
+    pairs = Pairs(some.hidden, some.actions, some.pad_mask, shared=True).to(
+        evidence.energy.device, evidence.energy.dtype
+    )
+    text = evidence.energy.called(pairs.hidden, pairs.actions, pairs.pad_mask)
+    return {} if text == DIRECT.described() else {"called": text}
 
 
 def describe_batch(batch: Batch, usable: Batch) -> dict[str, str]:

@@ -18,6 +18,10 @@ WITHOUT_POLICY = (
 """The field around the expert's action: what direction and near ranking are told from without the policy's actions."""
 
 
+TIES = 0.5
+"""AUROC where every pair ties."""
+
+
 def proof_names(heldout: Batch) -> tuple[str, ...]:
     """The scale-free numbers that a repair is judged on, on these samples."""
     return PROOF if heldout.policy_actions is not None else (*PROOF, *WITHOUT_POLICY)
@@ -31,6 +35,12 @@ def lost(before: Diagnosis, after: Diagnosis, names: Sequence[str]) -> tuple[str
     return tuple(n for n in names if before.measurement(n) is not None and after.measurement(n) is None)
 
 
+def indifferent(before: Diagnosis, names: Sequence[str]) -> tuple[str, ...]:
+    """AUROCs of the proof that were ½ since all energies tied: an energy without any preference has none to lose."""
+    found = {name: before.measurement(name) for name in names if name.startswith("auroc.")}
+    return tuple(name for name, m in found.items() if m is not None and m.value == TIES and m.ci95 == (TIES, TIES))
+
+
 def judge_repair(
     against_before: Comparison,
     against_control: Comparison,
@@ -38,6 +48,7 @@ def judge_repair(
     *,
     diverged: bool,
     lost: Sequence[str] = (),
+    indifferent: Sequence[str] = (),
 ) -> tuple[RepairVerdict, tuple[str, ...]]:
     """Whether a repair counts: held-out, scale-free numbers better than before and than the control, none worse.
 
@@ -47,6 +58,7 @@ def judge_repair(
         after: The repaired model's diagnosis.
         diverged: Whether training stopped at a loss that was not finite.
         lost: Numbers that were measured before and cannot be measured after.
+        indifferent: Numbers in which nothing can have been lost; see the function of that name.
     """
     if diverged:
         return "diverged", ("Training met a loss that is not finite; the last good weights were kept.",)
@@ -54,7 +66,7 @@ def judge_repair(
     def named(comparison: Comparison, verdict: str) -> list[str]:
         return [m.name for m in comparison.metrics if m.verdict == verdict]
 
-    harmed = named(against_before, "regressed")
+    harmed = [name for name in named(against_before, "regressed") if name not in indifferent]
     if harmed:
         return "harmed", (f"Worse than before: {', '.join(harmed)}.",)
     if lost:

@@ -33,7 +33,7 @@ from energydiag.pipeline.arms import (
 )
 from energydiag.pipeline.crew import Crew, jobs, leading
 from energydiag.pipeline.inspecting import inspect
-from energydiag.pipeline.proof import judge_repair, lost, proof_names
+from energydiag.pipeline.proof import indifferent, judge_repair, lost, proof_names
 from energydiag.pipeline.splitting import check_apart, positions_by_episode, split_by_episode, usable
 from energydiag.plan import TrainingPlan
 from energydiag.results import Ablation, Applied, Diagnosis, Measurement, Repair, Skipped
@@ -235,7 +235,8 @@ def assist(energy: EnergyFunction, train_batch: Batch, options: RepairOptions, *
     for name, plan in jobs(Ranks.current()):
         if bench is None:
             samples = train_batch.select(usable(train_batch))
-            bench = _bench(energy, _anatomy(energy, samples), samples, options, out, lambda _step: None)
+            # what is kept here is not judged: the first process has the same weights
+            bench = _bench(energy, _anatomy(energy, samples), samples, options, out, lambda _step: None, ())
         bench.train(name, plan)
 
 
@@ -246,9 +247,10 @@ def _bench(
     options: RepairOptions,
     out: Path | None,
     tell: Progress,
+    judged: tuple[str, ...],
 ) -> Bench:
     training, validation = split_by_episode(train_batch, VALIDATION_FRACTION, options.base.seed)
-    return Bench(energy, anatomy, training, validation, out, options.resume, tell)
+    return Bench(energy, anatomy, training, validation, out, options.resume, tell, judged)
 
 
 def _repaired(
@@ -270,7 +272,7 @@ def _repaired(
     before = inspect(energy, heldout, tau=options.base.tau, seed=options.base.seed)
     if not planned.applied:
         return _nothing_done(before, planned, facts)
-    bench = _bench(energy, examined.anatomy, train_batch, options, out, tell)
+    bench = _bench(energy, examined.anatomy, train_batch, options, out, tell, proof_names(heldout))
     workshop = Workshop(bench, crew, heldout, options.base.seed)
     control_plan = replace(options.base, steps=planned.plan.steps, guarded=False)
     seeds = range(options.base.seed, options.base.seed + options.seeds)
@@ -286,6 +288,7 @@ def _repaired(
         sides[1],
         diverged=any(a.outcome is not None and a.outcome.stopped == "non-finite" for a in afters),
         lost=lost(before, sides[1], names),
+        indifferent=indifferent(before, names),
     )
     ablation: tuple[Ablation, ...] = ()
     if options.ablate and planned.plan.steps:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from energydiag.reports.report import Look, Report
-from energydiag.results import Diagnosis, Repair
+from energydiag.inert import escaped
+from energydiag.reports.report import Look, Report, Result
 
 
-def _render(result: Diagnosis | Repair, _look: Look) -> str:
-    return result.to_json()
+def _render(result: Result, _look: Look) -> str:
+    return escaped(result.to_json())
 
 
 REPORT = Report("json", _render)

@@ -2,7 +2,8 @@
 
 A finding is a test case: a critical one fails, a warning passes and stands in its output. What could not be measured is
 skipped. A repair is one test case, and so is every number that it is judged on, against the original and against the
-control. ``--fail-on`` changes nothing here; it decides the exit code.
+control. Of several checkpoints each is one test case, which fails where it is critical or has no result. ``--fail-on``
+changes nothing here; it decides the exit code.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Literal
 from xml.etree import ElementTree
 
 from energydiag.inert import inert
-from energydiag.reports.report import Look, Report
+from energydiag.reports.fleet_wording import labels
+from energydiag.reports.report import Look, Report, Result
 from energydiag.reports.wording import alternatives, amount, headline, interval, repair_headline, short
-from energydiag.results import Comparison, Diagnosis, Finding, Measurement, MetricChange, Repair
+from energydiag.results import Comparison, Diagnosis, Finding, Fleet, Measurement, MetricChange, Repair
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class _Case:
     lines: Sequence[str] = ()
 
 
-def _render(result: Diagnosis | Repair, _look: Look) -> str:
-    cases = list(_repair_cases(result) if isinstance(result, Repair) else _diagnosis_cases(result))
+def _render(result: Result, _look: Look) -> str:
+    cases = list(_cases(result))
     counts = {
         "tests": str(len(cases)),
         "failures": str(sum(case.outcome == "failure" for case in cases)),
@@ -60,11 +62,32 @@ def _render(result: Diagnosis | Repair, _look: Look) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(top, encoding="unicode")}\n'
 
 
-def _suite(result: Diagnosis | Repair) -> str:
-    path = (
-        result.checkpoint if isinstance(result, Repair) else result.checkpoint.get("path", result.batch.get("run", ""))
-    )
+def _cases(result: Result) -> Iterable[_Case]:
+    if isinstance(result, Fleet):
+        return _fleet_cases(result)
+    return _repair_cases(result) if isinstance(result, Repair) else _diagnosis_cases(result)
+
+
+def _suite(result: Result) -> str:
+    if isinstance(result, Fleet):
+        path = result.batch.get("path", "")
+    elif isinstance(result, Repair):
+        path = result.checkpoint
+    else:
+        path = result.checkpoint.get("path", result.batch.get("run", ""))
     return _legal(f"{result.kind} {path}".rstrip())
+
+
+def _fleet_cases(fleet: Fleet) -> Iterable[_Case]:
+    for row, name in zip(fleet.rows, labels(fleet.rows), strict=True):
+        if row.diagnosis is None:
+            yield _Case("fleet", name, "failure", "no-result", row.error, (f"Next: {row.next_step}",))
+            continue
+        told = tuple(f"{f.severity}: {f.code} {f.name}: {f.summary}" for f in row.diagnosis.findings)
+        if row.root is not None and row.diagnosis.verdict == "critical":
+            yield _Case("fleet", name, "failure", row.root.code, row.root.summary, told)
+        else:
+            yield _Case("fleet", name, lines=told)
 
 
 def _add(suite: ElementTree.Element, case: _Case) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from energydiag.reports.fleet_markdown import fleet_blocks
 from energydiag.reports.markdown import bullets, code, commands, fitted, folded, plain, table
-from energydiag.reports.report import Look, Report
+from energydiag.reports.report import Look, Report, Result
 from energydiag.reports.wording import (
     NAMED,
     SCALE_FREE,
@@ -23,12 +24,14 @@ from energydiag.reports.wording import (
     short,
     variant,
 )
-from energydiag.results import Comparison, Diagnosis, Finding, Measurement, Repair, Skipped
+from energydiag.results import Comparison, Diagnosis, Finding, Fleet, Measurement, Repair, Skipped
 
 _INTERVAL = "95 % interval"
 
 
-def _render(result: Diagnosis | Repair, look: Look) -> str:
+def _render(result: Result, look: Look) -> str:
+    if isinstance(result, Fleet):
+        return fitted(fleet_blocks(result, look))
     return fitted(_repair(result, look) if isinstance(result, Repair) else _diagnosis(result, look))
 
 

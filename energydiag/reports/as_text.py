@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from energydiag.reports.diagnosis_text import diagnosis_parts
+from energydiag.reports.fleet_text import fleet_parts
 from energydiag.reports.repair_text import repair_parts
-from energydiag.reports.report import Look, Report
-from energydiag.results import Diagnosis, Repair
+from energydiag.reports.report import Look, Report, Result
+from energydiag.results import Fleet, Repair
 
 
-def _render(result: Diagnosis | Repair, look: Look) -> str:
+def _render(result: Result, look: Look) -> str:
     file = io.StringIO()
     console = Console(
         file=file,
@@ -25,10 +27,15 @@ def _render(result: Diagnosis | Repair, look: Look) -> str:
         emoji=False,
         legacy_windows=False,
     )
-    parts = repair_parts(result, look) if isinstance(result, Repair) else diagnosis_parts(result, look)
-    for part in parts:
+    for part in _parts(result, look):
         console.print(part, soft_wrap=isinstance(part, Text) and bool(part.no_wrap))
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
+def _parts(result: Result, look: Look) -> Iterable[RenderableType]:
+    if isinstance(result, Repair):
+        return repair_parts(result, look)
+    return fleet_parts(result, look) if isinstance(result, Fleet) else diagnosis_parts(result, look)
 
 
 REPORT = Report("text", _render)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from energydiag.discovery import discover
-from energydiag.results import Diagnosis, Repair
+from energydiag.results import Diagnosis, Fleet, Repair
+
+Result: TypeAlias = Diagnosis | Repair | Fleet
+"""What a format can show."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Report:
     """
 
     name: str
-    render: Callable[[Diagnosis | Repair, Look], str]
+    render: Callable[[Result, Look], str]
 
 
 def reports() -> dict[str, Report]:

@@ -12,6 +12,7 @@ from energydiag.results.diagnosis import (
     Skipped,
     Verdict,
 )
+from energydiag.results.fleet import Fleet, Inspected
 from energydiag.results.repair import Ablation, Applied, Repair
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "Diagnosis",
     "Distribution",
     "Finding",
+    "Fleet",
+    "Inspected",
     "Measurement",
     "MetricChange",
     "Repair",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections import Counter
 from collections.abc import Iterator
 
-from energydiag.runs.table import Format, Table, decoded, plural, table_of
+from energydiag.runs.names import listed
+from energydiag.runs.table import MOST_COLUMNS, Format, Table, decoded, lines_of, plural, table_of
 
 _DELIMITERS = ",;\t"
 
@@ -21,9 +21,8 @@ def _recognises(start: bytes) -> bool:
 
 
 def _parse(content: bytes) -> Table:
-    text = decoded(content)
     notes: list[str] = []
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text))
+    reader = csv.reader(lines_of(content), delimiter=_delimiter(content))
     try:
         header = next((row for row in reader if any(cell.strip() for cell in row)), [])
         names = _names(header, notes)
@@ -32,13 +31,13 @@ def _parse(content: bytes) -> Table:
         raise ValueError(f"is no CSV: {error} in line {reader.line_num}") from error
 
 
-def _delimiter(text: str) -> str:
+def _delimiter(content: bytes) -> str:
     """The one that parts the header into as many cells as the first row, and into the most."""
 
     def fit(delimiter: str) -> tuple[bool, int]:
         found: list[int] = []
         try:
-            for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter):
+            for row in csv.reader(lines_of(content), delimiter=delimiter):
                 if row and (found or any(cell.strip() for cell in row)):
                     found.append(len(row))
                 if len(found) == 2:
@@ -55,11 +54,13 @@ def _names(header: list[str], notes: list[str]) -> list[str]:
     names = [cell.strip() for cell in header]
     if not any(names):
         raise ValueError("is empty")
+    if len(names) > MOST_COLUMNS:
+        raise ValueError(f"has more than {MOST_COLUMNS} columns")
     if all(_is_number(name) for name in names if name):
         raise ValueError("has numbers in its first row, where the names of the columns should stand")
     twice = [name for name, count in Counter(names).items() if count > 1 and name]
     if twice:
-        notes.append(f"Columns that stand twice, of which the first was taken: {', '.join(twice)}.")
+        notes.append(f"Columns that stand twice, of which the first was taken: {listed(twice)}.")
     seen: set[str] = set()
     kept = []
     for name in names:

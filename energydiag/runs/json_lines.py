@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from energydiag.runs.table import Format, Table, decoded, plural, table_of
+from energydiag.runs.table import Format, Table, decoded, lines_of, plural, table_of
+
+_MOST_CHARACTERS = 4 << 20
+"""Of a line: what JSON describes in a few bytes takes a hundred in memory."""
 
 
 def _recognises(start: bytes) -> bool:
@@ -18,19 +21,18 @@ def _recognises(start: bytes) -> bool:
 
 
 def _parse(content: bytes) -> Table:
-    lines = [line for line in decoded(content).split("\n") if line.strip()]
     notes: list[str] = []
-    table = table_of(_rows(lines, notes), lambda: notes)
+    table = table_of(_rows((line for line in lines_of(content) if line.strip()), notes), lambda: notes)
     if not table.rows:
         raise ValueError("holds no line that is a JSON object")
     return table
 
 
-def _rows(lines: list[str], notes: list[str]) -> Iterator[dict[str, Any]]:
+def _rows(lines: Iterable[str], notes: list[str]) -> Iterator[dict[str, Any]]:
     wrong = 0
     for line in lines:
         try:
-            row = json.loads(line)
+            row = json.loads(line) if len(line) <= _MOST_CHARACTERS else None
             flat = dict(flattened(row, "/")) if isinstance(row, dict) else None
         except (ValueError, RecursionError):
             flat = None

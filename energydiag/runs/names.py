@@ -96,7 +96,7 @@ def matched(columns: Iterable[str], given: Mapping[str, str]) -> tuple[dict[str,
         found[ours] = ranked[0][1]
         if len(ranked) > 1 and ours != "step":  # a log that counts steps often counts epochs, too
             others = listed([name for _, name in ranked[1:]])
-            notes.append(f"`{ranked[0][1]}` was taken as {ours}; {others} would fit as well (--map {ours}=NAME).")
+            notes.append(f"`{cut(ranked[0][1])}` was taken as {ours}; {others} would fit as well (--map {ours}=NAME).")
     return found, tuple(notes)
 
 
@@ -119,9 +119,14 @@ def _forms(name: str) -> Iterable[str]:
         yield re.sub(rf"^({_HELD_OUT})_(.+)$|^(.+)_({_HELD_OUT})$", r"validation_\2\3", bare)
 
 
+def cut(text: str, most: int = 80) -> str:
+    """A stranger's text, not longer than a sentence can hold."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def listed(names: Iterable[str], most: int = 12) -> str:
     """Names in a sentence, the first few."""
-    every = [f"`{name}`" for name in names]
+    every = [f"`{cut(name)}`" for name in names]
     return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
 
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from energydiag.discovery import discover
 from energydiag.errors import UnreadableFile, UsageError, first_line
+from energydiag.plain_file import read_plain
 from energydiag.runs.json_lines import flattened
 from energydiag.runs.log import RunLog, Series
-from energydiag.runs.names import listed, matched
+from energydiag.runs.names import cut, listed, matched
 from energydiag.runs.table import Column, Format, Table, plural
 
 METRICS = ("metrics.csv", "metrics.jsonl")
@@ -21,6 +22,12 @@ METRICS = ("metrics.csv", "metrics.jsonl")
 
 CONFIG = "config.json"
 _START = 65536
+
+_MOST_BYTES = 64 << 20
+"""Of a log, 64 MiB: a million steps of a few quantities. Numbers take up to eight times as much memory."""
+
+_MOST_CONFIG = 4 << 20
+"""Bytes of the settings, 4 MiB."""
 
 
 def read_run(path: str | Path, names: Mapping[str, str] | None = None) -> RunLog:
@@ -36,10 +43,7 @@ def read_run(path: str | Path, names: Mapping[str, str] | None = None) -> RunLog
         UsageError: ``names`` does not fit.
     """
     file = _file(Path(path))
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise UnreadableFile(f"{file} cannot be read: {error.strerror or error}.", "check the path.") from error
+    content = read_plain(file, _MOST_BYTES, "log fewer quantities, or every tenth step.")
     format_, table = _table(file, content)
     present = [name for name, column in table.columns.items() if len(column.row)]
     if not present:
@@ -97,7 +101,7 @@ def _file(path: Path) -> Path:
         return known[0]
     if len(others) == 1:
         return others[0]
-    choice = f"{len(others)} logs: {', '.join(p.name for p in others[:8])}" if others else "no CSV or JSONL file"
+    choice = f"{len(others)} logs: {', '.join(cut(p.name) for p in others[:8])}" if others else "no CSV or JSONL file"
     raise UnreadableFile(f"{path} holds no {METRICS[0]}, and {choice}.", "name the file itself.")
 
 
@@ -170,10 +174,10 @@ def _config(path: Path) -> tuple[dict[str, str], list[str]]:
     if not path.is_file():
         return {}, []
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = json.loads(read_plain(path, _MOST_CONFIG))
         if not isinstance(plain, dict):
             raise ValueError("no JSON object")
         flat = dict(flattened(plain, "."))
-    except (OSError, ValueError, RecursionError) as error:
-        return {}, [f"{path.name} was not read: {first_line(error)}."]
+    except (UnreadableFile, ValueError, RecursionError) as error:
+        return {}, [f"{path.name} was not read: {cut(first_line(error))}."]
     return {key: value if isinstance(value, str) else json.dumps(value) for key, value in flat.items()}, []

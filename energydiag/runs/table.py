@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import io
+from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,9 @@ from energydiag.runs.log import FloatArray
 
 _MISSING = frozenset({"", "none", "null", "na", "n/a", "-"})
 _WORDS = {"true": 1.0, "false": 0.0}
+
+MOST_COLUMNS = 10_000
+"""Of a log; trainers that log every layer have some thousand."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,16 @@ def table_of(rows: Iterable[Mapping[str, Any]], notes: Callable[[], Iterable[str
         rows: Cells by the name of their column; a column may be missing from a row.
         notes: Asked once all rows were taken.
     """
-    found: dict[str, tuple[list[int], list[float]]] = {}
+    found: dict[str, tuple[array[int], array[float]]] = {}
     wordy: Counter[str] = Counter()
     count = 0
     for row in rows:
         for name, cell in row.items():
-            where, values = found.setdefault(name, ([], []))
+            if name not in found:
+                if len(found) == MOST_COLUMNS:
+                    raise ValueError(f"has more than {MOST_COLUMNS} columns")
+                found[name] = (array("q"), array("d"))
+            where, values = found[name]
             try:
                 number = _number(cell)
             except (ValueError, OverflowError):
@@ -79,7 +88,10 @@ def table_of(rows: Iterable[Mapping[str, Any]], notes: Callable[[], Iterable[str
                 where.append(count)
                 values.append(number)
         count += 1
-    columns = {name: Column(np.array(w, dtype=np.int64), np.array(v)) for name, (w, v) in found.items()}
+    columns = {
+        name: Column(np.array(where, dtype=np.int64), np.array(values, dtype=np.float64))
+        for name, (where, values) in found.items()
+    }
     return Table(columns, count, dict(wordy), tuple(notes()))
 
 
@@ -108,6 +120,19 @@ def decoded(content: bytes) -> str:
         return content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"is not text: {error.reason} at byte {error.start}") from error
+
+
+def lines_of(content: bytes) -> Iterator[str]:
+    """The text line by line with their ends, so that it never lies in memory as a whole.
+
+    Raises:
+        ValueError: As `decoded`.
+    """
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        yield from io.TextIOWrapper(io.BytesIO(content), encoding="utf-16" if wide else "utf-8-sig", newline="")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not text: {error.reason}") from error
 
 
 def plural(count: int, what: str) -> str:

@@ -58,10 +58,16 @@ class Look:
         through any test that gives the benefit of the doubt. What is passed over by mistake is one candidate of many.
 
         Args:
-            start: The values of the same samples there; what was not finite then cannot fall.
+            start: The values of the same samples there. What was not finite then cannot fall, nor an AUROC in which all
+                energies tied: an energy without any preference has none to lose.
         """
-        changes = {name: float((value - start[name]).nanmean()) for name, value in self.values.items()}
+        told = {name: value for name, value in self.values.items() if not _tied(name, start[name])}
+        changes = {name: float((value - start[name]).nanmean()) for name, value in told.items()}
         return tuple(name for name, change in changes.items() if change < -(smallest_change(name) or 0.0))
+
+
+def _tied(name: str, values: Tensor) -> bool:
+    return name.startswith("auroc.") and bool(((values == 0.5) | values.isnan()).all())
 
 
 def swap_ranks(swap_BN: Tensor, first: int = 0) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from energydiag.pipeline import RepairOptions
 from energydiag.pipeline.arms import Arm, Bench, Workshop, unkept
 from energydiag.pipeline.crew import Crew
 from energydiag.pipeline.inspecting import inspect
-from energydiag.pipeline.proof import judge_repair, lost, proof_names
+from energydiag.pipeline.proof import indifferent, judge_repair, lost, proof_names
 from energydiag.pipeline.repairing import VALIDATION_FRACTION, Examined, examine, plan_repair
 from energydiag.pipeline.splitting import check_apart, split_by_episode, usable
 from energydiag.plan import TrainingPlan
@@ -48,7 +48,8 @@ class Outcome:
         accepted: Whether the proof holds: better than before and than the control, worse in nothing. For the control
             itself, which has nothing beside it: better than before, worse in nothing.
         recovered: Whether it is better than before and worse in nothing, whatever the control came to.
-        harmed: Names of the proof's numbers that are worse than before, with intervals that exclude zero.
+        harmed: Names of the proof's numbers that are worse than before, with intervals that exclude zero; not among
+            them those that were ½ since all energies tied.
         improved: Those that are better than before.
         than_control: Those that are better than the control's.
         below_control: Those that are worse than the control's.
@@ -127,7 +128,16 @@ class Clinic:
     def workshop(self) -> Workshop:
         """Where arms are trained."""
         training, validation = split_by_episode(self.training, VALIDATION_FRACTION, self.base.seed)
-        bench = Bench(self.energy, self.examined.anatomy, training, validation, None, False, lambda _step: None)
+        bench = Bench(
+            self.energy,
+            self.examined.anatomy,
+            training,
+            validation,
+            None,
+            False,
+            lambda _step: None,
+            proof_names(self.heldout),
+        )
         return Workshop(bench, Crew(Ranks.current()), self.heldout, self.base.seed)
 
     def outcome(self, treatment: str, planned: Planned) -> Outcome:
@@ -150,10 +160,12 @@ class Clinic:
     def _judged(self, treatment: str, arm: Arm, control: Diagnosis) -> Outcome:
         names = proof_names(self.heldout)
         against_before, against_control = (_beside(first, arm, names) for first in (self.before, control))
+        idle = indifferent(self.before, names)
         facts = {
             "after": arm.diagnosis,
             "diverged": arm.outcome is not None and arm.outcome.stopped == "non-finite",
             "lost": lost(self.before, arm.diagnosis, names),
+            "indifferent": idle,
         }
         verdict, reasons = judge_repair(against_before, against_control, **facts)
         alone, _ = judge_repair(against_before, against_before, **facts)
@@ -162,7 +174,7 @@ class Clinic:
             verdict=verdict,
             accepted=verdict in ("healed", "improved"),
             recovered=alone in ("healed", "improved"),
-            harmed=_named(against_before, "regressed"),
+            harmed=tuple(name for name in _named(against_before, "regressed") if name not in idle),
             improved=_named(against_before, "improved"),
             than_control=_named(against_control, "improved"),
             below_control=_named(against_control, "regressed"),

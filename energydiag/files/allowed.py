@@ -1,0 +1,103 @@
+"""Globals that a pickle may ask for: those that torch allows by itself, and those that the user named."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from energydiag.errors import UnreadableFile, UsageError
+from energydiag.files.names import shown
+
+_SHOWN_GLOBALS = 5
+_PLAIN = re.compile(
+    r"argparse\.Namespace|types\.SimpleNamespace|collections\.(defaultdict|deque)|typing\.Any"
+    r"|pathlib\.(Pure)?(Posix|Windows)?Path|pathlib\._local\.(Pure)?(Posix|Windows)?Path"
+    r"|datetime\.(datetime|date|timedelta)|decimal\.Decimal|uuid\.UUID"
+    r"|builtins\.(dict|list|tuple|frozenset|int|float|str|bool|bytes|slice|range)"
+    r"|numpy\.(dtype|ndarray|bool_|u?int(8|16|32|64)|float(16|32|64))|numpy\.dtypes\.\w+DType"
+    r"|numpy\._?core\.multiarray\.(scalar|_reconstruct)"
+    r"|omegaconf(\.\w+)*\.[A-Z]\w*|easydict\.EasyDict|addict\.addict\.Dict|ml_collections(\.\w+)*\.[A-Z]\w*"
+)
+"""Classes of plain data (and the two functions that rebuild NumPy's), which a message may tell the user to allow."""
+
+_RUNS = frozenset(
+    {"builtins", "os", "posix", "nt", "subprocess", "sys", "shutil", "importlib", "runpy", "pty", "ctypes"}
+)
+"""Where programs are started and files removed: nothing of it is data, whoever names it."""
+
+_TYPE_IN_MESSAGE = re.compile(r"<class '([\w.]+)'>")
+
+
+def is_plain_data(name: str) -> bool:
+    """Whether this is a known class of plain data."""
+    return _PLAIN.fullmatch(name) is not None
+
+
+def refused(path: Path, names: Sequence[str]) -> UnreadableFile:
+    """The error for a pickle that asks for more than tensors.
+
+    Args:
+        path: The file.
+        names: Dotted names of what it asks for; a stranger's text.
+    """
+    listed = ", ".join(shown(name) for name in names[:_SHOWN_GLOBALS])
+    listed += f" and {len(names) - _SHOWN_GLOBALS} more" if len(names) > _SHOWN_GLOBALS else ""
+    next_step = "save tensors only: torch.save(model.state_dict(), path), not torch.save(model, path)"
+    if all(is_plain_data(name) for name in names):
+        options = " ".join(f"--allow-global {name}" for name in names)
+        next_step += f"; or, if you expect these classes of plain data in it, add {options}"
+    return UnreadableFile(f"{path} is a pickle that asks for {listed}; it was not run.", next_step + ".")
+
+
+def type_refused(error: BaseException) -> list[str]:
+    """The class that torch would not fill with data, where its error says so."""
+    text = str(error)
+    return _TYPE_IN_MESSAGE.findall(text)[:1] if "Can only build" in text else []
+
+
+@contextmanager
+def allowing(names: Sequence[str]) -> Iterator[None]:
+    """Lets torch's safe unpickler use what the user named, for the block.
+
+    Args:
+        names: Dotted names, which are imported.
+
+    Raises:
+        UsageError: One cannot be imported, or is no class.
+    """
+    from torch.serialization import safe_globals
+
+    with safe_globals([(_imported(name), name) for name in names]):
+        yield
+
+
+def _imported(name: str) -> Any:
+    if name.partition(".")[0] in _RUNS and not is_plain_data(name):
+        raise UsageError(
+            f"--allow-global {name} would let the file do more than hold data.", "name classes of plain data only."
+        )
+    parts = name.split(".")
+    thing: Any = None
+    for length in range(len(parts) - 1, 0, -1):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # NumPy's old names, which old files hold
+                thing = importlib.import_module(".".join(parts[:length]))
+                for part in parts[length:]:
+                    thing = getattr(thing, part)
+            break
+        except Exception:  # a package may raise anything when it is imported
+            thing = None
+    if thing is None:
+        raise UsageError(
+            f"--allow-global {name} cannot be imported.",
+            "give the whole dotted name that the error shows, and install its package.",
+        )
+    if not isinstance(thing, type) and not is_plain_data(name):
+        raise UsageError(f"--allow-global {name} is no class.", "name classes of plain data only.")
+    return thing

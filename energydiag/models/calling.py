@@ -1,0 +1,161 @@
+"""How a module wants to be asked, and where in its answer the energy stands.
+
+Energy models agree on what they compute and not on how they are called. What is covered: a mask that is not taken,
+arguments in another order or missing, all candidates of a context in one call, and answers that hold more than the
+energy.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from energydiag.errors import ModelFailed, UsageError
+
+Argument = Literal["hidden", "actions", "pad_mask"]
+
+NAMES: Mapping[Argument, frozenset[str]] = {
+    "hidden": frozenset(
+        {
+            *("hidden", "hiddens", "hidden_states", "h", "context", "contexts", "context_hidden", "ctx", "cond"),
+            *("state", "states", "s", "obs", "observation", "observations", "tokens", "features", "feature"),
+        }
+    ),
+    "actions": frozenset({"actions", "action", "a", "act", "acts", "candidates", "candidate", "trajectory"}),
+    "pad_mask": frozenset({"pad_mask", "mask", "energy_mask", "key_padding_mask", "padding_mask", "attention_mask"}),
+}
+"""What the arguments of a module are called. They are told apart by name only where no name is in doubt."""
+
+ANSWERS = ("energy", "energies", "score", "scores", "logits", "logit", "output")
+"""Under which of its keys an answer with names holds the energy, the first that is there."""
+
+
+@dataclass(frozen=True)
+class Calling:
+    """How to ask a module for one energy per sample.
+
+    Attributes:
+        arguments: What is given to it, by position.
+        candidates: Whether it takes the actions of several candidates per context, ``[B, N, H, A]``, and answers with
+            ``[B, N]``.
+    """
+
+    arguments: tuple[Argument, ...] = ("hidden", "actions", "pad_mask")
+    candidates: bool = False
+
+    def __call__(self, module: nn.Module, hidden_BSD: Tensor, actions_BHA: Tensor, mask_BS: Tensor | None) -> Tensor:
+        """The module's answers, ``[B]``.
+
+        Raises:
+            ModelFailed: There is no such number for every sample.
+        """
+        return energy_in(self.ask(module, hidden_BSD, actions_BHA, mask_BS), hidden_BSD.shape[0])[0]
+
+    def ask(self, module: nn.Module, hidden_BSD: Tensor, actions_BHA: Tensor, mask_BS: Tensor | None) -> Any:
+        """Whatever the module answers with."""
+        actions = actions_BHA[:, None] if self.candidates else actions_BHA
+        given: Mapping[Argument, Tensor | None] = {"hidden": hidden_BSD, "actions": actions, "pad_mask": mask_BS}
+        return module(*(given[name] for name in self.arguments))
+
+    def described(self, where: str = "") -> str:
+        """The call as it would be written down; ``where`` is what `energy_in` tells of the answer."""
+        shown = {"actions": "actions [B, N, …]"} if self.candidates else {}
+        text = f"model({', '.join(shown.get(name, name) for name in self.arguments)})"
+        return text + where
+
+
+DIRECT = Calling()
+"""``model(hidden, actions, pad_mask) -> [B]``."""
+
+
+def calling_of(module: nn.Module, candidates: bool = False) -> Calling:
+    """How a module's ``forward`` has to be called, by the names and the number of its parameters.
+
+    A third parameter gets the mask if it is called like one, or must be given, or is None if it is not; switches like
+    ``return_steps=False`` do not.
+
+    Args:
+        module: Whose.
+        candidates: See `Calling`.
+
+    Raises:
+        UsageError: It needs something that there is not.
+    """
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):  # compiled code has no signature to look at
+        return Calling(candidates=candidates)
+    needed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    most = len(DIRECT.arguments)
+    needed += [p.name for p in positional[most:] if p.default is p.empty]
+    if needed:
+        raise UsageError(
+            f"The model's forward needs {', '.join(f'`{name}`' for name in needed)}; energydiag has contexts, actions "
+            "and a mask to give.",
+            "return from your factory a module whose forward(hidden, actions, pad_mask) fills in the rest.",
+        )
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return Calling(candidates=candidates)
+    taken = [p for p in positional[:most] if p.default is p.empty or p.default is None or p.name in NAMES["pad_mask"]]
+    return Calling(_arguments([p.name for p in taken]), candidates)
+
+
+def _arguments(names: Sequence[str]) -> tuple[Argument, ...]:
+    meant = [[argument for argument, known in NAMES.items() if name in known] for name in names]
+    found: list[Argument] = [one[0] for one in meant if one]
+    if len(found) == len(set(found)) == len(names) and ("actions" in found or len(names) == 1):
+        return tuple(found)
+    if len(names) == 1:
+        return ("actions",)  # an energy of actions alone
+    return DIRECT.arguments[: len(names)]
+
+
+def energy_in(answer: Any, samples: int) -> tuple[Tensor, str]:
+    """The energies ``[B]`` in an answer, and where they stood, as words that follow on a call.
+
+    A tensor is the energy itself; of a tuple or list, the first tensor with one number a sample is; of an answer with
+    names, the first of `ANSWERS`, else the only tensor with one number a sample.
+
+    Args:
+        answer: What a module returned.
+        samples: B.
+
+    Raises:
+        ModelFailed: There is none.
+    """
+
+    def fits(value: Any) -> bool:
+        return isinstance(value, Tensor) and value.numel() == samples
+
+    if fits(answer):
+        return answer.reshape(samples), ""
+    if isinstance(answer, Mapping):
+        named = [name for name in ANSWERS if fits(answer.get(name))] or [
+            n for n, value in answer.items() if fits(value)
+        ]
+        if named and (named[0] in ANSWERS or len(named) == 1):
+            return answer[named[0]].reshape(samples), f"[{named[0]!r}]"
+    elif isinstance(answer, tuple | list):
+        for number, value in enumerate(answer):
+            if fits(value):
+                return value.reshape(samples), f"[{number}]"
+    raise ModelFailed(
+        f"The model must answer with one energy per sample (shape [{samples}]); it answered with {_shown(answer)}.",
+        "wrap it in a module whose forward(hidden, actions, pad_mask) returns [B], and name that with --model; if it "
+        "takes the candidates of a context all at once, add --candidates.",
+    )
+
+
+def _shown(answer: Any) -> str:
+    if isinstance(answer, Tensor):
+        return f"shape {list(answer.shape)}"
+    if isinstance(answer, Mapping):
+        return f"{type(answer).__name__} of {', '.join(f'{name}: {_shown(value)}' for name, value in answer.items())}"
+    if isinstance(answer, tuple | list):
+        return f"{type(answer).__name__} of {', '.join(map(_shown, answer)) or 'nothing'}"
+    return type(answer).__name__
