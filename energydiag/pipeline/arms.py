@@ -112,13 +112,22 @@ class Bench:
         """
         if len(self.validation) < _FEWEST:
             return ()
-        after = inspect(trained, self.validation, seed=_REHEARSAL_SEED, limit=REHEARSAL_SAMPLES)
-        named = [name for name in self.judged if name not in indifferent(self._before, self.judged)]
-        return fallen(self._before.measurements, after.measurements, named)
+        return worse_in_rehearsal(self._before, rehearsal(trained, self.validation), self.judged)
 
     @functools.cached_property
     def _before(self) -> Diagnosis:
-        return inspect(self.energy, self.validation, seed=_REHEARSAL_SEED, limit=REHEARSAL_SAMPLES)
+        return rehearsal(self.energy, self.validation)
+
+
+def rehearsal(energy: EnergyFunction, validation: Batch) -> Diagnosis:
+    """What is measured of a function before it goes to the proof."""
+    return inspect(energy, validation, seed=_REHEARSAL_SEED, limit=REHEARSAL_SAMPLES)
+
+
+def worse_in_rehearsal(before: Diagnosis, after: Diagnosis, judged: Sequence[str]) -> tuple[str, ...]:
+    """The numbers of the proof that a repair seems to cost; see `energydiag.comparing.fallen`."""
+    named = [name for name in judged if name not in indifferent(before, judged)]
+    return fallen(before.measurements, after.measurements, named)
 
 
 @dataclass(frozen=True)

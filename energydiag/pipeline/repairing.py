@@ -27,9 +27,11 @@ from energydiag.pipeline.arms import (
     Workshop,
     chosen_score,
     loss_curves,
+    rehearsal,
     save_repaired,
     together,
     unkept,
+    worse_in_rehearsal,
 )
 from energydiag.pipeline.crew import Crew, jobs, leading
 from energydiag.pipeline.inspecting import inspect
@@ -130,7 +132,8 @@ def plan_repair(energy: EnergyFunction, train_batch: Batch, examined: Examined, 
     validation = _validation(train_batch, options.base.seed)
     turned = operate(_copy(energy), planned.plan.surgery, examined.anatomy, options.base.seed)
     before, after = (look(each, validation, options.base.seed) for each in (energy, turned))
-    worse = after.fallen(before.values)
+    tried = [rehearsal(each, validation) for each in (energy, turned)] if len(validation) > 1 else []
+    worse = worse_in_rehearsal(tried[0], tried[1], proof_names(validation)) if tried else ()
     if after.score > before.score and not worse:
         return planned
     told = (

@@ -14,7 +14,7 @@ from energydiag.atomic import write_text
 from ..catalogue import Run, runs
 from ..report import VIEWS, verdict_of
 from ..score import Named, Verdict, summary
-from ..work import read_facts
+from ..work import DIAGNOSIS, read_facts
 from .mapping import PEERS, Peer
 from .work import is_done, read_found
 
@@ -105,8 +105,9 @@ def kinds_on_healthy(verdicts: Sequence[Verdict]) -> dict[str, float]:
 
 
 def _ours(there: Sequence[Run], finished: Path) -> dict[str, Any]:
-    """The short of what energydiag says of these runs."""
-    found = summary([verdict_of(run, finished / run.id, VIEWS["both"]) for run in there])
+    """The short of what energydiag says of these runs, as far as they were measured."""
+    measured = [run for run in there if (finished / run.id / DIAGNOSIS).exists()]
+    found = summary([verdict_of(run, finished / run.id, VIEWS["both"]) for run in measured])
     return {key: found[key] for key in (*SHORT, "healthy_without_critical")}
 
 
