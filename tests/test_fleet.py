@@ -240,12 +240,14 @@ def test_ctrl_c_ends_all_processes_and_keeps_what_is_done(dump: Path, tmp_path: 
         [sys.executable, "-m", "energydiag", *map(str, command)],
         **{"cwd": ROOT, "stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True},  # type: ignore[call-overload]
         start_new_session=True,
+        # a test that runs in the background of a script inherits that Ctrl-C is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     fifo = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
     select.select([fifo, driver.stdout], [], [])  # until the worker has begun with the second, or all ended too early
     worker = int(os.read(fifo, 20))
     os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: every process gets it
-    _, errors = driver.communicate()
+    _, errors = driver.communicate(timeout=120)
     assert driver.returncode == 130
     assert "Traceback" not in errors
     with pytest.raises(ProcessLookupError):
