@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,14 +217,20 @@ def test_an_image_encoder_with_normalisation_buffers_and_in_place_steps_is_measu
     assert inspect(energy, batch).measurement("field.correction_gain.k4") is not None
 
 
-def test_a_repaired_model_is_asked_as_before_when_it_is_loaded_again(tmp_path: Path) -> None:
-    factory = tmp_path / "mine.py"
-    factory.write_text(
+def own_factory(folder: Path) -> Path:
+    """A user's file that makes `Candidates`."""
+    path = folder / "mine.py"
+    path.write_text(
         "import sys\n"
         f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_calling import Candidates\n"
         "def make():\n    return Candidates()\n"
     )
+    return path
+
+
+def test_a_repaired_model_is_asked_as_before_when_it_is_loaded_again(tmp_path: Path) -> None:
+    factory = own_factory(tmp_path)
     larger, smaller = split_by_episode(make_batch(40), 0.4, seed=0)
     torch.save(Plain().state_dict(), tmp_path / "head.pt")
     sick = load_checkpoint(tmp_path / "head.pt", model=f"{factory}:make", sign="score", candidates=True)
@@ -239,13 +244,7 @@ def test_a_repaired_model_is_asked_as_before_when_it_is_loaded_again(tmp_path: P
 
 
 def test_candidates_from_the_command_line(tmp_path: Path) -> None:
-    factory = tmp_path / "mine.py"
-    factory.write_text(
-        "import sys\n"
-        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "from test_calling import Candidates\n"
-        "def make():\n    return Candidates()\n"
-    )
+    factory = own_factory(tmp_path)
     batch = make_batch(12)
     torch.save(Plain().state_dict(), tmp_path / "head.pt")
     torch.save({"hidden": batch.hidden, "actions": batch.actions, "pad_mask": batch.pad_mask}, tmp_path / "dump.pt")
@@ -259,5 +258,5 @@ def test_candidates_from_the_command_line(tmp_path: Path) -> None:
     assert isinstance(without.exception, ModelFailed)
     energy = load_checkpoint(tmp_path / "head.pt", model=f"{factory}:make", sign="score", candidates=True)
     blind = Batch(batch.hidden, batch.actions, batch.pad_mask)
-    wanted = inspect(replace(asked(Plain())), blind).measurement("auroc.swap")
+    wanted = inspect(asked(Plain()), blind).measurement("auroc.swap")
     assert inspect(energy, blind).measurement("auroc.swap").value == pytest.approx(wanted.value)  # type: ignore[union-attr]

@@ -232,12 +232,13 @@ def test_columns_of_a_log_come_out_inert(server: Server, tmp_path: Path, form: s
 
 
 def test_a_checkpoints_words_of_itself_come_out_inert(server: Server, good: Path, tmp_path: Path) -> None:
-    import safetensors.torch
+    from safetensors.torch import load as load_safetensors
+    from safetensors.torch import save_file
 
     evil = "".join(text for kind, text in EVIL.items() if kind not in ("surrogate", "xml", "long"))
-    state = safetensors.torch.load(whole("safetensors"))
+    state = load_safetensors(whole("safetensors"))
     path = tmp_path / "head.safetensors"
-    safetensors.torch.save_file(state, path, {"head": "linear", "nhead": "2", "fixes": evil, "replaced_head": evil})
+    save_file(state, path, {"head": "linear", "nhead": "2", "fixes": evil, "replaced_head": evil})
     words = ("inspect", "checkpoint", path, "--batch", good / "dump.npz", "-q", "--fail-on", "never")
     assert_inert(server.run(tmp_path, *words, *outputs(tmp_path)), tmp_path)
 
@@ -245,10 +246,10 @@ def test_a_checkpoints_words_of_itself_come_out_inert(server: Server, good: Path
 @pytest.mark.parametrize("kind", EVIL)
 def test_a_key_in_a_message_comes_out_inert(server: Server, good: Path, tmp_path: Path, kind: str) -> None:
     """The names of tensors that do not fit, the head that nobody knows, a class that is asked for."""
-    import safetensors.torch
     import torch
+    from safetensors.torch import load as load_safetensors
 
-    state = safetensors.torch.load(whole("safetensors"))
+    state = load_safetensors(whole("safetensors"))
     torch.save(state | {EVIL[kind]: torch.zeros(1)}, tmp_path / "keys.pt")
     torch.save({EVIL[kind]: torch.zeros(1)}, tmp_path / "alone.pt")
     for name in ("keys.pt", "alone.pt"):
