@@ -9,38 +9,56 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map_only
 
-LARGE = ("hidden", "pad_mask")
-"""What a context is made of: it stays in its files until rows are asked for."""
-
 _BLOCK_BYTES = 8 << 20
 """Of rows that are looked at together, 8 MiB: small beside any model, large beside the cost of a call (a guess)."""
 
 
+class Part(Protocol):
+    """What rows are gathered from: a tensor, or whatever reads the rows of one."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """``[n, …]``."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the rows."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the rows come to be."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Tensor, /) -> Tensor:
+        """Copies of the rows at these positions, ``[m]`` int."""
+
+
 class Rows(Tensor):
-    """A tensor whose rows lie in several others, such as memory-mapped files, and are gathered when asked for.
+    """A tensor whose rows lie in several others, or in files, and are gathered when asked for.
 
     ``rows[index]`` and ``rows[2:5]`` copy these rows and read no others; shape, type and ``dim()`` cost nothing. Any
     other use sees the plain tensor that `whole` makes: the right values, at the price of having all of them in memory.
 
     Args:
-        parts: At least one tensor, each ``[n_i, …]`` with the same further sizes, type and device.
+        parts: At least one, each ``[n_i, …]`` with the same further sizes, type and device.
         places: Rows of all parts, counted through from the first, ``[N]`` int; None: all in order.
     """
 
-    parts: tuple[Tensor, ...]
+    parts: tuple[Part, ...]
     places: Tensor
 
     # what Tensor's own would do is to call the results Rows too
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
-    def __new__(cls, parts: Sequence[Tensor], places: Tensor | None = None) -> Rows:
+    def __new__(cls, parts: Sequence[Part], places: Tensor | None = None) -> Rows:
         if places is None:
             places = torch.arange(sum(len(part) for part in parts))
         first = parts[0]
@@ -124,7 +142,7 @@ class Batch:
     Attributes:
         hidden: Contexts, ``[N, S, D]``, or ``[N, D]`` where they are pooled; any floating type. May be `Rows`.
         actions: Expert actions, ``[N, H, A]``, or ``[N, A]`` without steps.
-        pad_mask: ``[N, S]``, True where a context token is hidden; None: nothing is hidden. May be `Rows`.
+        pad_mask: ``[N, S]``, True where a context token is hidden; None: nothing is hidden.
         layer_actions: What each layer of the policy would have done, ``[N, L, H, A]``.
         policy_actions: What the policy does, ``[N, H, A]``.
         negatives: Negatives that the training used, ``[N, M, H, A]``.
@@ -151,14 +169,14 @@ class Batch:
         return replace(self, **{name: value[index] for name, value in self.present().items()})
 
     def select(self, index: Tensor) -> Batch:
-        """The same samples as `take`, but contexts and masks are `Rows`, which copy nothing until rows are asked for.
+        """The same samples as `take`, but contexts are `Rows`, which copy nothing until rows are asked for.
 
         For samples that may be too many for the memory; all of them in order are the batch itself.
         """
         if torch.equal(index, torch.arange(len(self))):
             return self
-        picked = {n: _view(v, index) if n in LARGE else v[index] for n, v in self.present().items()}
-        return replace(self, **picked)
+        small = {name: value[index] for name, value in self.present().items() if name != "hidden"}
+        return replace(self, **small, hidden=_view(self.hidden, index))
 
     def present(self) -> dict[str, Tensor]:
         """The fields that this batch has, by name."""

@@ -119,8 +119,7 @@ def test_any_other_use_sees_the_plain_tensor(use: Callable[[Tensor], Any]) -> No
 def test_contexts_stay_in_their_files(folder: Path) -> None:
     batch = load_batch(folder)
     assert isinstance(batch.hidden, Rows)
-    assert isinstance(batch.pad_mask, Rows)
-    assert all(type(value) is Tensor for name, value in batch.present().items() if name not in ("hidden", "pad_mask"))
+    assert all(type(value) is Tensor for name, value in batch.present().items() if name != "hidden")
     assert batch.select(torch.arange(6)) is batch
 
 
@@ -266,13 +265,23 @@ def test_a_damaged_shard_and_a_folder_without_an_index_are_told(folder: Path) ->
 def test_the_hash_is_of_the_samples_files_and_checked_where_it_is_told(folder: Path) -> None:
     loaded = read_batch(folder)
     assert loaded.file.format == FORMAT
-    before = loaded.file.sha256()
+    before = loaded.check().sha256()
     rows = json.loads((folder / "index.json").read_text())["shards"]
     write_index(folder, rows[:2])
-    assert read_batch(folder).file.sha256() != before
+    assert read_batch(folder).check().sha256() != before
     write_index(folder, [rows[0] | {"sha256": "0" * 64}, *rows[1:]])
     with pytest.raises(UnreadableFile, match="changed or damaged"):
-        read_batch(folder).file.sha256()
+        read_batch(folder).check().sha256()
+
+
+def test_a_file_that_changes_while_it_is_read_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("energydiag.batches.file_rows._MOST_READ", 0)
+    batch = load_batch(folder)
+    assert torch.equal(batch.hidden[:], make_batch().hidden)
+    write_file(folder / "1.pt", make_batch(2).present())
+    assert torch.equal(batch.hidden[:3], make_batch().hidden[:3])
+    with pytest.raises(UnreadableFile, match="was changed while it was read"):
+        batch.hidden[3]
 
 
 @pytest.fixture(scope="module")
@@ -317,11 +326,12 @@ def test_training_on_shards_gives_the_same_weights(folder: Path) -> None:
 SMALL = """
 import json, sys
 from pathlib import Path
-import torch
+import numpy, pytest, torch
 torch.set_num_threads(1)
 import energydiag
 from energydiag.energies.memory import PeakBytes
 
+monkey = pytest.MonkeyPatch()
 folder, samples = sys.argv[1], 4800
 row = torch.zeros(1, 32, 512)  # 64 KiB
 found = {"logical": samples * row.nbytes >> 20}
@@ -350,15 +360,21 @@ chosen = torch.randperm(samples)[:256]
 with PeakBytes() as watch:
     found["take"] = above(lambda: batch.take(chosen)) | {"tensors": watch.peak >> 20}
 found["right"] = torch.equal(batch.take(chosen).hidden[:, 3, 4], chosen.float())
-with PeakBytes() as watch:
-    batch.select(torch.arange(1, samples)).unusable()
-found["unusable"] = watch.peak >> 20
+monkey.setattr("energydiag.batches.file_rows._MOST_READ", 32 << 20)
+for kind in ("folder", "pt", "npz"):
+    path = Path(folder) if kind == "folder" else Path(folder, f"one.{kind}")
+    if kind == "pt":
+        torch.save({name: value[:] for name, value in batch.present().items()}, path)
+    if kind == "npz":
+        numpy.savez(path, **{name: value[:].numpy() for name, value in batch.present().items()})
+    batch = energydiag.load_batch(path)
+    found[kind] = above(lambda: batch.select(torch.arange(1, samples)).unusable())["peak"]
 print(json.dumps(found))
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="measures memory as Linux tells it")
-def test_writing_and_taking_need_little_memory(tmp_path: Path) -> None:
+def test_a_dump_is_written_taken_from_and_gone_through_in_little_memory(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SMALL, str(tmp_path / "dump")], capture_output=True, text=True, timeout=120
     )
@@ -370,7 +386,8 @@ def test_writing_and_taking_need_little_memory(tmp_path: Path) -> None:
     assert found["write"]["peak"] < 60, found  # one shard of 20 MiB and one added batch of 3 MiB
     assert found["take"]["anonymous"] < 100, found  # what is left of it: pages of the files can be dropped at any time
     assert found["take"]["tensors"] < 100, found  # the most there ever was
-    assert found["unusable"] < 64, found
+    # 32 MiB of a file, what is computed, and what the allocator keeps; 300 where a file stays open
+    assert max(found[kind] for kind in ("folder", "pt", "npz")) < 200, found
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))

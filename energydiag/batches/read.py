@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from energydiag.batch import Batch
+from energydiag.batches.file_rows import left_in_file
 from energydiag.batches.named import as_batch, checked, resolve
 from energydiag.batches.shards import ShardFolder, read_shards
+from energydiag.files.file_check import FileCheck
 from energydiag.files.tensor_file import TensorFile, read_tensor_file
+
+_LARGE = 256 << 20
+"""Bytes of contexts, 256 MiB, that a file may hold to be simply mapped (a guess: what a batch may take in memory)."""
 
 
 @dataclass(frozen=True)
@@ -19,13 +24,18 @@ class LoadedBatch:
     file: TensorFile | ShardFolder
     unknown: tuple[str, ...]
 
+    def check(self) -> FileCheck:
+        """Begins to hash what the batch came from, and to check it where it has checksums."""
+        return self.file.check()
+
 
 def load_batch(path: str | Path) -> Batch:
     """The batch that a dump holds.
 
     Args:
         path: A ``.safetensors``, ``.pt`` or ``.npz`` file; the content decides, not the name. Or a folder of such files
-            with their index (see `energydiag.dump`); contexts then stay in their files until rows are asked for.
+            with their index (see `energydiag.dump`). Contexts of a folder or of a large file stay there until rows
+            are asked for, except in compressed ``.npz`` and in the form that torch.save wrote before 1.6.
 
     Raises:
         UnreadableFile: A file is missing, truncated, of no known format or not safe to read.
@@ -41,7 +51,10 @@ def read_batch(path: Path) -> LoadedBatch:
         return LoadedBatch(as_batch(found.values), found.folder, found.unknown)
     file = read_tensor_file(path, "batch dump")
     named, unknown = resolve(file.contents, path)
-    return LoadedBatch(as_batch(checked(named, path)), file, unknown)
+    values = checked(named, path)
+    if values["hidden"].nbytes > _LARGE:
+        values = left_in_file(values, file)
+    return LoadedBatch(as_batch(values), replace(file, contents={}), unknown)
 
 
 def _is_folder(path: Path) -> bool:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from energydiag.batch import LARGE, Rows
+from energydiag.batches.file_rows import joined, left_in_file
 from energydiag.batches.index import COPY_AGAIN, FORMAT, Shard, index_files, read_index
 from energydiag.batches.named import checked, difference, layout, resolve
 from energydiag.errors import InvalidBatch, UnreadableFile
+from energydiag.files.file_check import FileCheck
 from energydiag.files.names import inside
-from energydiag.files.tensor_file import read_tensor_file, sha256_of
+from energydiag.files.tensor_file import read_tensor_file
 
 _SAME = "every shard needs the same tensors, of the same type and sizes; dump them with one BatchWriter."
 
@@ -33,22 +33,9 @@ class ShardFolder:
     shards: tuple[Shard, ...]
     format: str = FORMAT
 
-    def sha256(self) -> str:
-        """Hash over the shards' hashes in order, as hexadecimal text.
-
-        Raises:
-            UnreadableFile: A shard's bytes are not those that the index tells the hash of.
-        """
-        digest = hashlib.sha256()
-        for shard in self.shards:
-            found = sha256_of(self.path / shard.file)
-            if shard.sha256 not in (None, found):
-                raise UnreadableFile(
-                    f"{self.path / shard.file} was changed or damaged: its SHA-256 is not the one in the index.",
-                    "copy or write the dump again.",
-                )
-            digest.update(found.encode())
-        return digest.hexdigest()
+    def check(self) -> FileCheck:
+        """Begins to hash the shards and to compare them with what the index tells."""
+        return FileCheck([self.path / shard.file for shard in self.shards], [shard.sha256 for shard in self.shards])
 
 
 @dataclass(frozen=True)
@@ -56,7 +43,7 @@ class Shards:
     """What a folder holds.
 
     Attributes:
-        values: By the names of `Batch`, checked; contexts and masks are `Rows`.
+        values: By the names of `Batch`, checked; contexts are `Rows`.
         folder: Where they are.
         unknown: Keys that mean nothing.
     """
@@ -67,7 +54,7 @@ class Shards:
 
 
 def read_shards(path: Path) -> Shards:
-    """The dump in a folder; contexts stay memory-mapped in their files, except in ``.npz``, which are read whole.
+    """The dump in a folder; contexts stay in their files, except in compressed ``.npz`` and torch.save's old form.
 
     Raises:
         UnreadableFile: There is no index, or a file is missing, damaged, of no known format or outside of the folder.
@@ -78,8 +65,8 @@ def read_shards(path: Path) -> Shards:
     keys: set[str] = set()
     for shard in folder.shards:
         place = path / shard.file
-        contents = read_tensor_file(inside(place, COPY_AGAIN), "batch dump").contents
-        named, unknown = resolve(contents, place)
+        file = read_tensor_file(inside(place, COPY_AGAIN), "batch dump")
+        named, unknown = resolve(file.contents, place)
         values = checked(named, place)
         if len(values["hidden"]) != shard.samples:
             raise InvalidBatch(
@@ -90,13 +77,14 @@ def read_shards(path: Path) -> Shards:
         differs = difference(layout(first), layout(values))
         if differs:
             raise InvalidBatch(f"{place} {differs}, as {folder.shards[0].file} has it.", _SAME)
-        keys = keys or set(contents)
-        if keys != set(contents):
-            name = sorted(keys ^ set(contents))[0]
+        keys = keys or set(file.contents)
+        if keys != set(file.contents):
+            name = sorted(keys ^ set(file.contents))[0]
             raise InvalidBatch(f"`{name}` is in one of {folder.shards[0].file} and {shard.file} alone.", _SAME)
-        parts.append(values)
-    joined = {name: _joined(name, [part[name] for part in parts]) for name in parts[0]}
-    return Shards(joined, folder, unknown)
+        parts.append(left_in_file(values, file))
+    together = {name: [part[name] for part in parts] for name in parts[0]}
+    contexts = {"hidden": joined(together.pop("hidden"))}
+    return Shards(contexts | {name: torch.cat(each) for name, each in together.items()}, folder, unknown)
 
 
 def list_shards(path: Path) -> tuple[Shard, ...]:
@@ -124,7 +112,3 @@ def list_shards(path: Path) -> tuple[Shard, ...]:
             )
         seen[target] = shard.file
     return shards
-
-
-def _joined(name: str, parts: list[Tensor]) -> Tensor:
-    return Rows(parts) if name in LARGE else torch.cat(parts)

@@ -126,7 +126,7 @@ def read_weights(path: str | Path, allow_globals: Sequence[str] = ()) -> Weights
             "save the model's state dict: torch.save(model.state_dict(), path).",
         )
     settings = {key: file.metadata[key] for key in SETTINGS if key in file.metadata}
-    return Weights(sets, settings, file, FileCheck(file.files))
+    return Weights(sets, settings, file, file.check())
 
 
 def _found(

@@ -20,10 +20,12 @@ class FileCheck:
 
     Args:
         files: In the order that their hash is taken in.
+        expected: What the hash of each must be, where that is known.
     """
 
-    def __init__(self, files: Sequence[Path]) -> None:
+    def __init__(self, files: Sequence[Path], expected: Sequence[str | None] = ()) -> None:
         self._files = tuple(files)
+        self._expected = tuple(expected) or (None,) * len(self._files)
         self._digest = ""
         self._failure: Exception | None = None
         # a daemon: an error elsewhere ends the program without waiting for a hash that nobody asks for
@@ -32,7 +34,7 @@ class FileCheck:
 
     def _run(self) -> None:
         try:
-            self._digest = sha256_of_all(self._files)
+            self._digest = sha256_of_all(self._files, self._expected)
         except Exception as error:  # told to who asks for the result
             self._failure = error
 
@@ -52,14 +54,25 @@ class FileCheck:
         return self._digest
 
 
-def sha256_of_all(files: Sequence[Path]) -> str:
+def sha256_of_all(files: Sequence[Path], expected: Sequence[str | None] = ()) -> str:
     """Hash of a file's bytes as hexadecimal text; of several files, the hash over their hashes in order.
 
+    Args:
+        files: In order.
+        expected: What the hash of each must be, None where that is not known; empty: of none.
+
     Raises:
-        UnreadableFile: An entry of a zip archive is not what its checksum says.
+        UnreadableFile: An entry of a zip archive is not what its checksum says, or a hash is not the expected one.
         OSError: A file cannot be read.
     """
-    hashes = [_checked_hash(path) for path in files]
+    hashes = []
+    for path, known in zip(files, expected or [None] * len(files), strict=True):
+        hashes.append(_checked_hash(path))
+        if known not in (None, hashes[-1]):
+            raise UnreadableFile(
+                f"{path} was changed or damaged: its SHA-256 is not the one in the index.",
+                "copy or write it again.",
+            )
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
@@ -86,8 +99,11 @@ def _checked_hash(path: Path) -> str:
             if start < position:
                 wrong = wrong or entry.filename
                 continue
-            _pass(stream, start - position, digest)
-            crc = _pass(stream, entry.file_size, digest)
+            try:
+                _pass(stream, start - position, digest)
+                crc = _pass(stream, entry.file_size, digest)
+            except EOFError:
+                raise damaged(path, f"its entry {entry.filename}") from None
             position = start + entry.file_size
             wrong = wrong or (entry.filename if crc != entry.CRC else "")
         while block := stream.read(_BLOCK):

@@ -1,12 +1,18 @@
-"""NumPy's ``.npz``, read with ``allow_pickle=False``."""
+"""NumPy's ``.npz``, read with ``allow_pickle=False``; arrays that are not compressed stay in the file until used."""
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from energydiag.errors import UnreadableFile, first_line
+from energydiag.files.file_check import start_of
 from energydiag.files.tensor_file import Reader, TensorFile
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def _recognises(head: bytes, path: Path) -> bool:
@@ -45,13 +51,45 @@ def _read(path: Path) -> TensorFile:
     _refuse_bomb(path)
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            contents = {name: torch.from_numpy(np.asarray(archive[name])) for name in archive.files}
+            entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.zip.infolist()}
+            mapped = all(_is_mapped(entry) for entry in entries.values())
+            contents = {
+                name: torch.from_numpy(_mapped(path, entries[name]) if mapped else np.asarray(archive[name]))
+                for name in archive.files
+            }
     except Exception as error:  # a damaged or hostile file can provoke any
         raise UnreadableFile(
             f"{path} is not a whole .npz of plain arrays: {first_line(error)}.",
             "save it again with numpy.savez(path, hidden=…, actions=…), arrays of numbers only.",
         ) from error
-    return TensorFile(path, "npz", contents)
+    return TensorFile(path, "npz", contents, mapped=mapped)
+
+
+def _is_mapped(entry: zipfile.ZipInfo) -> bool:
+    return entry.compress_type == zipfile.ZIP_STORED and not entry.flag_bits & 1  # 1: encrypted
+
+
+def _mapped(path: Path, entry: zipfile.ZipInfo) -> np.ndarray[Any, Any]:
+    """The array of an entry that is not compressed, in place; writing to it changes the copy in memory alone."""
+    import numpy as np
+
+    with path.open("rb") as stream:
+        start = start_of(stream, entry)
+        stream.seek(start)
+        version = np.lib.format.read_magic(stream)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, is_fortran, dtype = read_header[version](stream)
+        offset = stream.tell()
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    if not dtype.isnative:
+        raise ValueError(f"its numbers are {dtype.str}, not of this machine's byte order")
+    size = dtype.itemsize * math.prod(shape)
+    if size > start + entry.file_size - offset:
+        raise ValueError(f"`{entry.filename}` is shorter than its header says")
+    if not size:
+        return np.empty(shape, dtype)
+    return np.memmap(path, dtype, "c", offset, shape, "F" if is_fortran else "C")
 
 
 READER = Reader("npz", _recognises, _read)

@@ -30,7 +30,7 @@ def _read(path: Path) -> TensorFile:
             f"{path} is not a whole safetensors file: {first_line(error)}.",
             "copy or save it again; compare its size with the original's.",
         ) from error
-    return TensorFile(path, "safetensors", contents, metadata)
+    return TensorFile(path, "safetensors", contents, metadata, mapped=True)
 
 
 def _entries(folder: Path) -> list[Path]:

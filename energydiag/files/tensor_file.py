@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from energydiag.discovery import discover
 from energydiag.errors import UnreadableFile
-from energydiag.files.file_check import sha256_of_all
+from energydiag.files.file_check import FileCheck, sha256_of_all
 from energydiag.files.names import inside
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class TensorFile:
         metadata: Text that the format keeps beside the tensors.
         parts: All files that it is in, in a fixed order; empty: the path alone.
         checksums: ``(bytes, CRC-32)`` of every storage, where the format keeps checksums that reading does not look at.
+        mapped: Whether tensors are memory-mapped, so that opening the file again costs no reading.
     """
 
     path: Path
@@ -53,19 +54,16 @@ class TensorFile:
     metadata: Mapping[str, str] = field(default_factory=dict)
     parts: tuple[Path, ...] = ()
     checksums: frozenset[tuple[int, int]] = frozenset()
+    mapped: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:
         """All files that it is in."""
         return self.parts or (self.path,)
 
-    def sha256(self) -> str:
-        """Hash of the file's bytes, as hexadecimal text; of several files, the hash over their hashes in order.
-
-        Raises:
-            UnreadableFile: A checksum inside is not that of its bytes.
-        """
-        return sha256_of_all(self.files)
+    def check(self) -> FileCheck:
+        """Begins to hash the file, and to check it where it has checksums."""
+        return FileCheck(self.files)
 
 
 def sha256_of(path: Path) -> str:

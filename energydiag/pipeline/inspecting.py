@@ -138,6 +138,7 @@ def inspect_checkpoint(
     """
     energy, facts = read_checkpoint(checkpoint, model)
     loaded = read_batch(dump)
+    check = loaded.check()
     diagnosis = inspect(energy, loaded.batch, **options)
     unread = (Skipped(f"batch.{name}", "this key of the dump means nothing here") for name in loaded.unknown)
     notes = [text for text in (facts.pop("overridden", ""), _choice(facts)) if text]
@@ -148,7 +149,7 @@ def inspect_checkpoint(
         batch={
             "path": str(dump),
             "format": loaded.file.format,
-            "sha256": loaded.file.sha256(),
+            "sha256": check.sha256(),
             **diagnosis.batch,
         },
         skipped=diagnosis.skipped + tuple(unread),

@@ -46,6 +46,7 @@ def inspect_batch(
         UsageError: ``select`` or ``ignore`` names no rule.
     """
     loaded = read_batch(Path(path))
+    check = loaded.check()
     batch = loaded.batch if limit is None else loaded.batch.select(loaded.batch.spread(limit))
     answer = measure_data(batch, seed)
     judged = judge(answer.measurements, select, ignore)
@@ -59,7 +60,7 @@ def inspect_batch(
         batch={
             "path": str(path),
             "format": loaded.file.format,
-            "sha256": loaded.file.sha256(),
+            "sha256": check.sha256(),
             **describe_batch(loaded.batch, batch.select(usable(batch))),
         },
         measurements=answer.measurements,

@@ -114,7 +114,7 @@ def inspect_many(
     judge((), options.get("select", ()), options.get("ignore", ()))  # a code that is none is told once, not in each row
     listed = list_checkpoints(paths, Path(dump))
     tell("batch")
-    batch_hash = read_batch(Path(dump)).file.sha256()
+    batch_hash = read_batch(Path(dump)).check().sha256()
     job = _Job(
         listed=listed,
         dump=str(dump),
@@ -300,7 +300,7 @@ def _hash(path: Path) -> str | None:
     """The hash that a diagnosis tells of this checkpoint, or None where it cannot be read: measuring it says why."""
     try:
         in_parts = path.is_dir() or path.suffix == ".json"
-        return read_tensor_file(path, "checkpoint").sha256() if in_parts else sha256_of(path)
+        return read_tensor_file(path, "checkpoint").check().sha256() if in_parts else sha256_of(path)
     except (OSError, EnergydiagError):
         return None
 

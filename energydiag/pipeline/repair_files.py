@@ -103,9 +103,9 @@ def repair_checkpoint(
         return None, Planned(options.base, (), ())
     if dry_run:
         return None, plan_repair(energy, train_batch, examine(energy, train_batch, options), options)
-    provenance: dict[str, Any] = {"checkpoint_sha256": facts["sha256"], "heldout_sha256": proof.file.sha256()}
+    provenance: dict[str, Any] = {"checkpoint_sha256": facts["sha256"], "heldout_sha256": proof.check().sha256()}
     provenance |= {"command": list(command)}
-    provenance |= {} if training is None else {"train_sha256": training.file.sha256()}
+    provenance |= {} if training is None else {"train_sha256": training.check().sha256()}
     provenance |= {} if of_run is None else {"run_sha256": of_run.batch["sha256"]}
     provenance |= {} if ranks.size == 1 else {"processes": ranks.size}
     repair = fix_and_retrain(energy, train_batch, heldout, options, out=out, facts=provenance, progress=progress)

@@ -109,7 +109,7 @@ def as_long_noise(way: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _blind(evidence: Evidence, spread: float) -> Answer:
-    part = evidence.batch.take(evidence.batch.spread(MOST_SAMPLES))
+    part = evidence.batch.select(evidence.batch.spread(MOST_SAMPLES))
     actions = part.actions
     changed = changed_actions(actions)
     generator = torch.Generator().manual_seed(evidence.settings.seed * 1009 + _SEED)

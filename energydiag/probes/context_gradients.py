@@ -11,9 +11,12 @@ On at most 128 samples, spread over the episodes; the gradient of a sample is su
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
+from energydiag.batch import Batch
 from energydiag.energies.gradients import ranking_gradients
 from energydiag.energies.pairs import Pairs
 from energydiag.probes.activations import effective_rank
@@ -27,20 +30,35 @@ MOST_SAMPLES = 128
 
 def _measure(evidence: Evidence) -> Answer:
     evidence.require_finite()
-    part = evidence.batch.take(evidence.batch.spread(MOST_SAMPLES))
-    actions = torch.stack((part.actions, part.actions.roll(1, dims=0)), dim=1)
-    pairs = Pairs(part.hidden, actions, part.pad_mask, shared=False)
-    gradient = ranking_gradients(evidence.energy, pairs, evidence.settings.memory_budget).float().cpu()
-    if not bool(torch.isfinite(gradient).all()):
+    part = evidence.batch.select(evidence.batch.spread(MOST_SAMPLES))
+    zero_n, summed_nD = _over_tokens(evidence, part)
+    if not bool(torch.isfinite(summed_nD).all()):
         return Answer(skipped=(Skipped("gradient.context.zero_fraction", "some gradients are not finite"),))
-    zero_n = gradient.flatten(1).eq(0).all(dim=1)
     resampler = Resampler(part.groups.numpy(), evidence.settings.seed)
     zero = measured("gradient.context.zero_fraction", resampler.mean(zero_n.double().numpy()), "1")
-    rank = direction_rank(gradient.flatten(1, -2).sum(dim=1) if gradient.dim() > 2 else gradient)
+    rank = direction_rank(summed_nD)
     if rank is None:
         nothing = Skipped("gradient.context.effective_rank", "no context changes which action is better")
         return Answer((zero,), skipped=(nothing,))
     return Answer((zero, Measurement("gradient.context.effective_rank", rank, "1", len(part))))
+
+
+def _over_tokens(evidence: Evidence, part: Batch) -> tuple[Tensor, Tensor]:
+    """Whether a sample's gradient is zero ``[n]``, and its sum over the tokens ``[n, D]``.
+
+    A gradient is as large as its context in float32, and that of all samples may be larger than the memory.
+    """
+    actions = torch.stack((part.actions, part.actions.roll(1, dims=0)), dim=1)
+    pairs = Pairs(part.hidden, actions, part.pad_mask, shared=False)
+    size = 4 * math.prod(part.hidden.shape[1:])
+    rows = max(1, evidence.settings.memory_budget // (4 * size))
+    zero, summed = [], []
+    for start in range(0, len(part), rows):
+        some = pairs.rows(slice(start, start + rows))
+        gradient = ranking_gradients(evidence.energy, some, evidence.settings.memory_budget).float().cpu()
+        zero.append(gradient.flatten(1).eq(0).all(dim=1))
+        summed.append(gradient.flatten(1, -2).sum(dim=1) if gradient.dim() > 2 else gradient)
+    return torch.cat(zero), torch.cat(summed)
 
 
 def direction_rank(vectors_nD: Tensor) -> float | None:

@@ -68,7 +68,7 @@ class _Samples:
 def _samples(evidence: Evidence) -> _Samples:
     batch = evidence.batch
     chosen = batch.spread(MOST_SAMPLES)
-    part = batch.take(chosen)
+    part = batch.select(chosen)
     groups = part.groups.numpy()
     names = np.unique(groups)
     half = np.random.default_rng(evidence.settings.seed).permutation(len(names)) % 2

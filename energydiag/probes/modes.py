@@ -47,7 +47,7 @@ def _measure(evidence: Evidence) -> Answer:
 
 
 def _modes(evidence: Evidence, spread: float) -> Answer:
-    part = evidence.batch.take(evidence.batch.spread(MOST_SAMPLES))
+    part = evidence.batch.select(evidence.batch.spread(MOST_SAMPLES))
     resampler = Resampler(part.groups.numpy(), evidence.settings.seed)
     with borrowed(evidence.energy, evidence.settings.seed) as energy:
         pieces = _pieces(energy, part, evidence.settings.memory_budget)

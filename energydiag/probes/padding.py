@@ -50,7 +50,7 @@ def _pad_effect(evidence: Evidence, spread: float) -> Answer:
     if evidence.batch.pad_mask is None or lacking:
         return all_skipped(_EFFECTS, lacking)
     padded = evidence.batch.select(torch.nonzero(evidence.batch.pad_mask.any(dim=1)).reshape(-1))
-    part = padded.take(padded.spread(MOST_SAMPLES))
+    part = padded.select(padded.spread(MOST_SAMPLES))
     effects_n2 = garbage_effects(evidence, part) / spread
     if not np.isfinite(effects_n2).all():
         return all_skipped(_EFFECTS, "energies are not finite with noise in the context")
