@@ -12,9 +12,8 @@ demo: .venv/installed
 test: .venv/installed-dev lint
 	$(BIN)/pytest
 
-# a cluster of two nodes is started for it, which wants the machine for itself
+# the test on a cluster of two nodes alone; `make test` runs it too
 ray-test: .venv/installed-dev
-	$(PIP_INSTALL) --editable '.[ray]'
 	$(BIN)/pytest -n 0 tests/test_ray.py
 
 lint: .venv/installed-dev

@@ -204,7 +204,7 @@ class BatchWriter:
             count = min(end - start, self.shard_samples - self._filled)
             for name, value in samples.items():
                 if name not in self._buffers:
-                    self._buffers[name] = torch.empty((self.shard_samples, *value.shape[1:]), dtype=value.dtype)
+                    self._buffers[name] = _memory((self.shard_samples, *value.shape[1:]), value.dtype)
                 self._buffers[name][self._filled : self._filled + count].copy_(value[start : start + count])
             self._filled += count
             start += count
@@ -231,6 +231,12 @@ class BatchWriter:
         self._shards = shards
         self._names.add(name)
         self._filled = 0
+
+
+def _memory(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Room on the CPU that may be written to anywhere, whatever mode and default device the caller is in."""
+    with torch.inference_mode(False):
+        return torch.empty(shape, dtype=dtype, device="cpu")
 
 
 def _tensors(value: Any, name: str, where: str) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from energydiag.fleet.executor import Done
 
 _RETRIES = 3
 """How often Ray begins a task again whose worker died; one more than at home, for a cluster loses nodes for good."""
+
+_PATIENCE = 30.0
+"""Seconds for a cluster's address to be reached (a guess); Ray itself asks for 14 minutes where nothing is."""
 
 
 class OnRay:
@@ -76,8 +80,9 @@ class OnRay:
             yield
             return
         try:
+            _reach(self._address)
             ray.init(address=self._address, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, ValueError, RuntimeError, AssertionError, TimeoutError) as error:
+        except (OSError, ValueError, OverflowError, RuntimeError, AssertionError) as error:
             raise UsageError(
                 f"No Ray cluster answers at {self._address}: {first_line(error)}",
                 "start one with `ray start --head`, or give its address: --ray HOST:PORT.",
@@ -86,6 +91,13 @@ class OnRay:
             yield
         finally:
             ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Raises an OSError where nothing listens at ``HOST:PORT``; any other kind of address is Ray's to look up."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
 
 
 def _at_home(folder: str, work: Callable[[Any], str], task: Any) -> str:
