@@ -12,18 +12,34 @@ if TYPE_CHECKING:
     from energydiag import dump
     from energydiag.batches import load_batch
     from energydiag.energies import pairwise_energies
-    from energydiag.pipeline import RepairOptions, fix_and_retrain, inspect, inspect_many, inspect_run, load_checkpoint
+    from energydiag.monitor import Monitor
+    from energydiag.pipeline import (
+        RepairOptions,
+        compare,
+        compare_checkpoints,
+        compare_runs,
+        fix_and_retrain,
+        inspect,
+        inspect_many,
+        inspect_run,
+        load_checkpoint,
+    )
     from energydiag.plan import TrainingPlan
-    from energydiag.results import Diagnosis, Fleet, Repair
+    from energydiag.results import Compared, Diagnosis, Fleet, Repair
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "Compared": "energydiag.results",
     "Diagnosis": "energydiag.results",
     "Fleet": "energydiag.results",
+    "Monitor": "energydiag.monitor",
     "Repair": "energydiag.results",
     "RepairOptions": "energydiag.pipeline",
     "TrainingPlan": "energydiag.plan",
+    "compare": "energydiag.pipeline",
+    "compare_checkpoints": "energydiag.pipeline",
+    "compare_runs": "energydiag.pipeline",
     "fix_and_retrain": "energydiag.pipeline",
     "inspect": "energydiag.pipeline",
     "inspect_many": "energydiag.pipeline",
@@ -34,12 +50,17 @@ _HOME = {
 }
 
 __all__ = [
+    "Compared",
     "Diagnosis",
     "Fleet",
+    "Monitor",
     "Repair",
     "RepairOptions",
     "TrainingPlan",
     "__version__",
+    "compare",
+    "compare_checkpoints",
+    "compare_runs",
     "dump",
     "fix_and_retrain",
     "inspect",

@@ -12,14 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from energydiag.results import Comparison, Measurement, MetricChange
-from energydiag.results.comparison import Better, Change, smallest_change
-
-_LOWER_IS_BETTER = (
-    "field.monotonicity_violations",
-    "field.spurious_minimum_rate",
-    "head.slope_saturated_fraction",
-    "head.zero_slope_fraction",
-)
+from energydiag.results.comparison import Better, Change, direction, smallest_change
 
 PROOF = (
     "auroc.swap",
@@ -87,7 +80,7 @@ def _change(first: Measurement, second: Measurement, sides: tuple[str, str]) -> 
         low, high = np.percentile(np.asarray(second.draws) - np.asarray(first.draws), [2.5, 97.5])
         interval = (float(low), float(high))
     matters = smallest_change(first.name)
-    better: Better = "none" if matters is None else "lower" if first.name.startswith(_LOWER_IS_BETTER) else "higher"
+    better: Better = "none" if matters is None else direction(first.name)
     values = {sides[0]: first.value, sides[1]: second.value}
     return MetricChange(first.name, values, delta, interval, better, _verdict(delta, interval, better, matters))
 

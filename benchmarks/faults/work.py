@@ -69,7 +69,7 @@ def train_run(run: Run, out: Path, recipe: Recipe | None = None) -> Path:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     torch.save(module.state_dict(), temporary / "checkpoint.pt")
-    _write_log(temporary / METRICS, rows)
+    write_log(temporary / METRICS, rows)
     write_text(temporary / "config.json", json.dumps(recipe.to_dict(), indent=2) + "\n")
     write_text(temporary / "truth.json", json.dumps(truth, indent=2) + "\n")
     temporary.rename(folder)
@@ -118,7 +118,7 @@ def read_facts(folder: Path) -> dict[str, float]:
     return {name: float(value) for name, value in truth["facts"].items()}
 
 
-def _write_log(path: Path, rows: Sequence[Row]) -> None:
+def write_log(path: Path, rows: Sequence[Row]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(rows[0])

@@ -9,7 +9,17 @@ from typing import Annotated, Any
 import typer
 
 from energydiag import __version__
-from energydiag.cli import demo, fix_and_retrain, inspect_batch, inspect_checkpoint, inspect_run, report, rules
+from energydiag.cli import (
+    compare_checkpoints,
+    compare_runs,
+    demo,
+    fix_and_retrain,
+    inspect_batch,
+    inspect_checkpoint,
+    inspect_run,
+    report,
+    rules,
+)
 from energydiag.cli.config import read_defaults
 from energydiag.errors import EnergydiagError, UsageError
 from energydiag.inert import message
@@ -24,10 +34,14 @@ app = typer.Typer(
 )
 inspect_app = typer.Typer(help="Measure, diagnose, explain.", no_args_is_help=True)
 app.add_typer(inspect_app, name="inspect")
+compare_app = typer.Typer(help="Side by side: what became better, what worse, what is chance.", no_args_is_help=True)
+app.add_typer(compare_app, name="compare")
 
 inspect_app.command("batch")(inspect_batch.inspect_batch)
 inspect_app.command("checkpoint")(inspect_checkpoint.inspect_checkpoint)
 inspect_app.command("run")(inspect_run.inspect_run)
+compare_app.command("checkpoints")(compare_checkpoints.compare_checkpoints)
+compare_app.command("runs")(compare_runs.compare_runs)
 app.command("fix-and-retrain")(fix_and_retrain.fix_and_retrain)
 app.command("report")(report.report)
 app.command("rules")(rules.rules)

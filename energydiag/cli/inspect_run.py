@@ -50,7 +50,7 @@ def inspect_run(
 ) -> None:
     """Diagnose a training log alone: plateau, NaN, oscillation, drift, gap."""
     to = destinations(format, output)
-    names = _names(map or [])
+    names = names_of(map or [])
     with progress_bar(quiet):
         from energydiag.pipeline import inspect_run as inspect
 
@@ -84,7 +84,7 @@ def _next_step(diagnosis: Diagnosis) -> str:
     return f"energydiag rules {diagnosis.findings[0].code}   (why, and what to change)\n      {inspection}"
 
 
-def _names(pairs: list[str]) -> dict[str, str]:
+def names_of(pairs: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for pair in pairs:
         ours, separator, theirs = pair.partition("=")

@@ -18,7 +18,8 @@ from energydiag.errors import UsageError
 from energydiag.inert import inert
 
 if TYPE_CHECKING:
-    from energydiag.results import Diagnosis, Fleet, Repair
+    from energydiag.reports.report import Result
+    from energydiag.results import Diagnosis
 
 _NARROW = 80
 
@@ -51,9 +52,7 @@ def destinations(formats: Sequence[str] | None, output: Path | None) -> tuple[De
     return tuple(Destination(d.format, None if str(d.path) == "-" else d.path) for d in found)
 
 
-def write(
-    result: Diagnosis | Repair | Fleet, to: Sequence[Destination], *, details: bool, next_command: str | None
-) -> None:
+def write(result: Result, to: Sequence[Destination], *, details: bool, next_command: str | None) -> None:
     """Writes the result in every format.
 
     Raises:
@@ -78,7 +77,7 @@ def write(
             write_text(destination.path, text)
 
 
-def write_figures(result: Diagnosis | Repair | Fleet, folder: Path | None) -> Path | None:
+def write_figures(result: Result, folder: Path | None) -> Path | None:
     """Draws the figures, if a folder is given; the overview's path.
 
     Raises:

@@ -1,5 +1,7 @@
 """Where the stages meet; the command line and ``import energydiag`` both come through here."""
 
+from energydiag.pipeline.comparing_checkpoints import compare, compare_checkpoints
+from energydiag.pipeline.comparing_runs import compare_runs
 from energydiag.pipeline.inspecting import inspect, inspect_checkpoint
 from energydiag.pipeline.inspecting_batch import inspect_batch
 from energydiag.pipeline.inspecting_many import inspect_many
@@ -12,6 +14,9 @@ __all__ = [
     "ModelOptions",
     "RepairOptions",
     "assist",
+    "compare",
+    "compare_checkpoints",
+    "compare_runs",
     "fix_and_retrain",
     "inspect",
     "inspect_batch",

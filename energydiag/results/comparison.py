@@ -24,10 +24,40 @@ MATTERS: Mapping[str, float] = {
 }
 """The smallest change that matters, by the beginning of a name (guesses); other names have no direction."""
 
+ON_A_SCALE: Mapping[str, float] = {"gap.": 0.05, "loss.swap": 0.02}
+"""Likewise, as a share of the first side's value, where both sides have the same scale (guesses)."""
 
-def smallest_change(name: str) -> float | None:
-    """The smallest change of this measurement that matters, or None where it has no direction."""
+_LOWER_IS_BETTER = (
+    "field.monotonicity_violations",
+    "field.spurious_minimum_rate",
+    "head.slope_saturated_fraction",
+    "head.zero_slope_fraction",
+    "loss.",
+)
+_NO_METRICS = (".chance", ".floor", ".chance_std")
+"""How names end of what a metric is held against."""
+
+
+def smallest_change(name: str, beside: float | None = None) -> float | None:
+    """The smallest change of a measurement that matters, in its unit, or None where it has no direction.
+
+    Args:
+        name: Of the measurement.
+        beside: The first side's value, where both sides have the same scale; None: nothing is known of that.
+    """
+    if name.endswith(_NO_METRICS):
+        return None
+    scaled = next((share for start, share in ON_A_SCALE.items() if name.startswith(start)), None)
+    if scaled is not None:
+        return None if beside is None else scaled * abs(beside)
     return next((value for start, value in MATTERS.items() if name.startswith(start)), None)
+
+
+def direction(name: str) -> Better:
+    """Which direction of a measurement is good, both sides having the same scale."""
+    if smallest_change(name, 1.0) is None:
+        return "none"
+    return "lower" if name.startswith(_LOWER_IS_BETTER) else "higher"
 
 
 @dataclass(frozen=True)
@@ -41,6 +71,11 @@ class MetricChange:
         ci95: 95 % interval of the delta, paired over the same resampled episodes; None where there is none.
         better: Which direction is good; ``"none"`` where the number means nothing across heads or temperatures.
         verdict: What the interval says, given the smallest effect that matters.
+        at: Where in a run both were taken, in words; empty where there is one place only.
+        p: Chance of so large a difference where there is none, corrected for the number of metrics by Holm's method;
+            None where no correction was asked for or no interval is known.
+        matters: The smallest change that matters, in the metric's unit; None where it has no direction.
+        reason: Why the verdict is not a plain one; empty where it is.
     """
 
     name: str
@@ -49,6 +84,15 @@ class MetricChange:
     ci95: tuple[float, float] | None
     better: Better
     verdict: Change
+    at: str = ""
+    p: float | None = None
+    matters: float | None = None
+    reason: str = ""
+
+    @property
+    def side(self) -> str:
+        """The side that is compared with the first."""
+        return list(self.values)[-1]
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> MetricChange:

@@ -1,0 +1,19 @@
+"""The curves of the runs: the second metric that they have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from energydiag.figures.compared_curves import draw_curves, metric_at
+from energydiag.figures.figure import Figure
+from energydiag.results import Compared
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def _draw(compared: Compared, axes: Axes) -> None:
+    draw_curves(compared, axes, metric_at(compared, 1) or "")
+
+
+FIGURE = Figure("compared_curves_second", Compared, lambda compared: metric_at(compared, 1) is not None, _draw)

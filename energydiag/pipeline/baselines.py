@@ -1,0 +1,140 @@
+"""A known state, kept in a file, that later ones are compared with."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from energydiag import __version__
+from energydiag.atomic import write_text
+from energydiag.errors import UnreadableFile, UsageError, first_line
+from energydiag.inert import inert
+from energydiag.plain_file import read_plain
+from energydiag.results import SCHEMA_VERSION, Side
+from energydiag.results.compared import Subject
+from energydiag.side_by_side import Number
+
+KIND = "baseline"
+_MOST_BYTES = 64 << 20
+_DIGITS = 7
+"""Of a bootstrap value: more than its own error, and a third of the file."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """One side, as it was.
+
+    Attributes:
+        subject: What it is.
+        side: Its name, and what is known of it.
+        numbers: Its metrics.
+        made_with: What must be the same where numbers are paired: hash of the dump, seed, sizes, as text.
+    """
+
+    subject: Subject
+    side: Side
+    numbers: tuple[Number, ...]
+    made_with: Mapping[str, str] = field(default_factory=dict)
+
+
+def save_baseline(baseline: Baseline, path: str | Path) -> None:
+    """Writes a baseline.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    plain = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": KIND,
+        "energydiag_version": __version__,
+        "subject": baseline.subject,
+        "side": {"name": baseline.side.name, "paths": baseline.side.paths, "facts": dict(baseline.side.facts)},
+        "made_with": dict(baseline.made_with),
+        "numbers": [_plain(number) for number in baseline.numbers],
+    }
+    write_text(Path(path), json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _plain(number: Number) -> dict[str, Any]:
+    draws = None if number.draws is None else [float(f"{value:.{_DIGITS}g}") for value in number.draws.tolist()]
+    return {
+        "name": number.name,
+        "value": number.value,
+        "better": number.better,
+        "matters": number.matters,
+        "at": number.at,
+        "error": number.error,
+        "freedom": number.freedom if math.isfinite(number.freedom) else None,
+        "bound_to": dict(number.bound_to),
+        "draws": draws,
+    }
+
+
+def read_baseline(path: str | Path, subject: Subject) -> Baseline:
+    """The baseline in a file.
+
+    Raises:
+        UnreadableFile: It is missing, or no baseline.
+        UsageError: It is one of something else.
+    """
+    content = read_plain(Path(path), _MOST_BYTES, "it is no baseline of energydiag.")
+    again = f"write one: energydiag compare {subject} … --save-baseline {inert(str(path))}."
+    try:
+        plain = json.loads(content)
+        if plain["kind"] != KIND or plain["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(f"its kind is {str(plain['kind'])[:40]!r}, version {str(plain['schema_version'])[:20]}")
+        side = plain["side"]
+        found = Baseline(
+            plain["subject"],
+            Side(_text(side["name"]), tuple(map(_text, side["paths"])), _texts(side["facts"])),
+            tuple(_number(one) for one in plain["numbers"]),
+            _texts(plain["made_with"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise UnreadableFile(f"{path} is no baseline: {type(error).__name__} {first_line(error)[:200]}.", again) from (
+            error
+        )
+    if found.subject != subject:
+        raise UsageError(f"{path} is a baseline of {inert(str(found.subject))}, not of {subject}.", again)
+    return found
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a {type(value).__name__} in the place of text")
+    return inert(value)
+
+
+def _texts(plain: Any) -> dict[str, str]:
+    if not isinstance(plain, dict):
+        raise TypeError(f"a {type(plain).__name__} in the place of names and texts")
+    return {_text(key): _text(value) for key, value in plain.items()}
+
+
+def _number(plain: Mapping[str, Any]) -> Number:
+    if plain["better"] not in ("higher", "lower", "none"):
+        raise ValueError("a direction that is none")
+    draws = plain["draws"]
+    return Number(
+        _text(plain["name"]),
+        _finite(plain["value"]),
+        plain["better"],
+        None if plain["matters"] is None else _finite(plain["matters"]),
+        _text(plain["at"]),
+        None if draws is None else np.array([_finite(value) for value in draws], dtype=np.float64),
+        None if plain["error"] is None else _finite(plain["error"]),
+        math.inf if plain["freedom"] is None else _finite(plain["freedom"]),
+        _texts(plain["bound_to"]),
+    )
+
+
+def _finite(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError(f"{str(value)[:20]!r} in the place of a number")
+    return float(value)

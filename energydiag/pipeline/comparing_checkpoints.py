@@ -1,0 +1,265 @@
+"""Checkpoints side by side, on the same samples."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from energydiag import __version__
+from energydiag.batch import Batch
+from energydiag.errors import UsageError
+from energydiag.models.energy_function import EnergyFunction
+from energydiag.pipeline.baselines import Baseline, read_baseline
+from energydiag.pipeline.comparing_runs import distinct_names, rankings
+from energydiag.pipeline.inspecting import inspect, inspect_checkpoint
+from energydiag.pipeline.limits import kept_to
+from energydiag.pipeline.loading import ModelOptions
+from energydiag.results import Compared, Diagnosis, Difference, Measurement, Side, Skipped
+from energydiag.results.comparison import direction, smallest_change
+from energydiag.side_by_side import Number, changes, verdict
+
+COMPARED = (
+    *("auroc.swap", "top1.swap", "mrr.swap", "gap.swap", "loss.swap", "auroc.policy", "field.spearman"),
+    *("field.alignment.policy", "field.correction_gain.k1", "field.correction_gain.k4", "field.correction_gain.k8"),
+    *("field.monotonicity_violations", "field.spurious_minimum_rate"),
+    *("head.slope_saturated_fraction", "head.zero_slope_fraction"),
+)
+"""What is compared where nothing else is asked for: the more metrics, the stricter the correction for their number.
+The standardised gap is none of them: it falls where energies stop being all of one or of the other end."""
+
+_BOUND = {"gap": ("head", "τ"), "loss": ("head", "τ")}
+"""Families of metrics whose scale is that of the head and of the temperature."""
+
+_PAIRED = ("batch_sha256", "seed", "swap_size", "samples_used")
+"""What both sides need to have in common for their bootstrap draws to be pairs."""
+
+
+def compare_checkpoints(
+    checkpoints: Sequence[str | Path],
+    dump: str | Path,
+    models: Sequence[ModelOptions] = (),
+    *,
+    metrics: Sequence[str] = (),
+    allowed: Mapping[str, str] | None = None,
+    baseline: str | Path | None = None,
+    command: Iterable[str] = (),
+    progress: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Compared:
+    """Compares checkpoints with the first of them, each measured on the same samples with the same draws.
+
+    Args:
+        checkpoints: Their paths.
+        dump: The batch dump.
+        models: What the keys may not tell: of each checkpoint, or one for all.
+        metrics: Patterns of names of measurements; empty: `COMPARED`.
+        allowed: Largest regression by metric.
+        baseline: A file that `save_baseline` wrote; it is the first side.
+        command: The command line, for provenance.
+        progress: Told what is being done.
+        **options: As `inspect`: ``tau``, ``swap_size``, ``seed``, ``limit``.
+
+    Raises:
+        EnergydiagError: As `inspect_checkpoint` and `read_baseline`.
+        UsageError: There are fewer than two sides, or something asked for does not exist.
+    """
+    state = None if baseline is None else read_baseline(baseline, "checkpoints")
+    if len(checkpoints) + (state is not None) < 2:
+        raise UsageError("There is one side only.", "name two checkpoints at least, or give --baseline FILE.")
+    called = distinct_names([str(path) for path in checkpoints])
+    diagnoses = diagnosed(checkpoints, called, dump, models, progress, options)
+    return compare_diagnoses(diagnoses, metrics=metrics, allowed=allowed, baseline=state, command=command)
+
+
+def diagnosed(
+    checkpoints: Sequence[str | Path],
+    called: Sequence[str],
+    dump: str | Path,
+    models: Sequence[ModelOptions],
+    progress: Callable[[str], None] | None,
+    options: Mapping[str, Any],
+) -> dict[str, Diagnosis]:
+    """Every checkpoint's diagnosis with its draws, by name.
+
+    Raises:
+        EnergydiagError: As `inspect_checkpoint`.
+        UsageError: Of some model options there is neither one nor one for each checkpoint.
+    """
+    each = list(models or [ModelOptions()])
+    each = each * len(checkpoints) if len(each) == 1 else each
+    if len(each) != len(checkpoints):
+        raise UsageError(
+            f"{len(each)} models are described for {len(checkpoints)} checkpoints.",
+            "give an option once for all, or once for each checkpoint in their order.",
+        )
+    tell = progress or (lambda _step: None)
+
+    def measured(name: str, path: str | Path, model: ModelOptions) -> Diagnosis:
+        def told(step: str) -> None:
+            tell(f"{name}: {step}")
+
+        return inspect_checkpoint(Path(path), Path(dump), model, progress=told, **options)
+
+    return {name: measured(name, path, model) for name, path, model in zip(called, checkpoints, each, strict=True)}
+
+
+def compare(
+    first: EnergyFunction | Diagnosis, second: EnergyFunction | Diagnosis, batch: Batch | None = None, **options: Any
+) -> Compared:
+    """Second against first, on the same samples.
+
+    Args:
+        first: An energy function, from `load_checkpoint`, or its diagnosis from `inspect` in this process.
+        second: Likewise, measured on the same batch with the same seed.
+        batch: What energy functions are measured on; not needed for diagnoses.
+        **options: As `inspect`.
+
+    Raises:
+        UsageError: An energy function comes without a batch.
+        EnergydiagError: As `inspect`.
+    """
+    sides = {}
+    for name, side in (("first", first), ("second", second)):
+        if isinstance(side, EnergyFunction):
+            if batch is None:
+                raise UsageError("An energy function is compared on a batch.", "compare(a, b, batch=load_batch(PATH)).")
+            side = inspect(side, batch, **options)
+        sides[name] = side
+    return compare_diagnoses(sides)
+
+
+def compare_diagnoses(
+    diagnoses: Mapping[str, Diagnosis],
+    *,
+    metrics: Sequence[str] = (),
+    allowed: Mapping[str, str] | None = None,
+    baseline: Baseline | None = None,
+    command: Iterable[str] = (),
+) -> Compared:
+    """Compares diagnoses, by their names in tables, with the first of them or with the baseline.
+
+    Raises:
+        UsageError: They were not made on the same samples, or something asked for does not exist.
+    """
+    made_with = [(name, paired_by(diagnosis)) for name, diagnosis in diagnoses.items()]
+    made_with += [] if baseline is None else [(baseline.side.name, dict(baseline.made_with))]
+    _same_samples(made_with)
+    states = [baseline_of(diagnosis, name, metrics) for name, diagnosis in diagnoses.items()]
+    states = states if baseline is None else [baseline, *states]
+    numbers = {state.side.name: state.numbers for state in states}
+    rows = changes(numbers)
+    if not rows:
+        raise UsageError("There is no metric that all sides have.", "see them with `inspect checkpoint --details`.")
+    return Compared(
+        verdict=verdict(rows),
+        subject="checkpoints",
+        at="",
+        sides=tuple(state.side for state in states),
+        metrics=rows,
+        rankings=tuple(rankings(numbers, rows, "")),
+        differences=tuple(_differences(states)),
+        limits=kept_to(allowed or {}, rows),
+        skipped=tuple(_missing(numbers)),
+        notes=tuple(f"{name}: {note}" for name, diagnosis in diagnoses.items() for note in diagnosis.notes),
+        provenance={
+            **{key: value for key, value in made_with[0][1].items() if value},
+            "versions": next(iter(diagnoses.values())).provenance.get("versions", {}),
+            "command": list(command),
+        },
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        energydiag_version=__version__,
+    )
+
+
+def baseline_of(diagnosis: Diagnosis, name: str, metrics: Sequence[str] = ()) -> Baseline:
+    """A diagnosis as a side, with its draws."""
+    wanted = [m for m in diagnosis.measurements if _wanted(m.name, metrics)]
+    head = diagnosis.checkpoint.get("head", "")
+    known = {"head": head, "τ": f"{diagnosis.provenance['tau']:.4g}"}
+    facts = {key: str(value) for key, value in diagnosis.checkpoint.items() if key not in ("path", "energy")}
+    paths = (diagnosis.checkpoint.get("path", ""),)
+    side = Side(name, paths, {**facts, "τ": known["τ"], "diagnosis": _finding(diagnosis)})
+    known = {key: value for key, value in known.items() if value}
+    numbers = tuple(_number(m, known, _freedom(diagnosis)) for m in wanted)
+    return Baseline("checkpoints", side, numbers, paired_by(diagnosis))
+
+
+def _finding(diagnosis: Diagnosis) -> str:
+    first = f": {diagnosis.findings[0].code} {diagnosis.findings[0].name}" if diagnosis.findings else ""
+    return f"{diagnosis.verdict}{first}"
+
+
+def _wanted(name: str, metrics: Sequence[str]) -> bool:
+    if not metrics:
+        return name in COMPARED
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in metrics)
+
+
+def _freedom(diagnosis: Diagnosis) -> float:
+    """Episodes less one; where the dump names none, samples less one."""
+    facts = diagnosis.batch
+    count = facts["episodes"] if facts.get("episodes", "unknown").isdecimal() else facts["samples_used"]
+    return max(1.0, float(count) - 1)
+
+
+def _number(measurement: Measurement, known: Mapping[str, str], freedom: float) -> Number:
+    family = measurement.name.partition(".")[0]
+    bound = {key: known[key] for key in _BOUND.get(family, ()) if key in known}
+    return Number(
+        measurement.name,
+        measurement.value,
+        direction(measurement.name),
+        smallest_change(measurement.name, measurement.value),
+        draws=measurement.draws,
+        error=_error(measurement),
+        freedom=freedom,
+        bound_to=bound,
+    )
+
+
+def _error(measurement: Measurement) -> float | None:
+    """Standard error, for a comparison without pairs: of an interval that has two normal quantiles on each side."""
+    if measurement.ci95 is None:  # too few episodes; or no average at all, as the slope of a linear head
+        return None if measurement.unsure else 0.0
+    return (measurement.ci95[1] - measurement.ci95[0]) / (2 * 1.959964)
+
+
+def paired_by(diagnosis: Diagnosis) -> dict[str, str]:
+    """What must be the same for another diagnosis to be paired with this one; empty texts where it is not known."""
+    return {
+        "batch_sha256": diagnosis.batch.get("sha256", ""),
+        "seed": str(diagnosis.provenance.get("seed", "")),
+        "swap_size": str(diagnosis.provenance.get("swap_size", "")),
+        "samples_used": diagnosis.batch.get("samples_used", ""),
+    }
+
+
+def _same_samples(made_with: Sequence[tuple[str, Mapping[str, str]]]) -> None:
+    first, of_first = made_with[0]
+    for name, own in made_with[1:]:
+        for key in _PAIRED:
+            if own.get(key, "") != of_first.get(key, ""):
+                raise UsageError(
+                    f"{name} and {first} were not measured alike: their {key} is {own.get(key)} and "
+                    f"{of_first.get(key)}.",
+                    "compare on the same dump, with the same --seed, --swap-size and --limit.",
+                )
+
+
+def _differences(states: Sequence[Baseline]) -> Iterable[Difference]:
+    keys = dict.fromkeys(key for state in states for key in state.side.facts)
+    for key in keys:
+        values = {state.side.name: state.side.facts.get(key, "") for state in states}
+        if key != "sha256" and len(set(values.values())) > 1:
+            yield Difference(key, values)
+
+
+def _missing(numbers: Mapping[str, Sequence[Number]]) -> Iterable[Skipped]:
+    names = dict.fromkeys(number.name for own in numbers.values() for number in own)
+    for name in names:
+        without = [side for side, own in numbers.items() if all(number.name != name for number in own)]
+        if without:
+            yield Skipped(name, f"not measured in {', '.join(without)}")
