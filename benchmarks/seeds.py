@@ -10,6 +10,7 @@ and noise.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from dataclasses import replace
@@ -50,12 +51,70 @@ def train(out: Path) -> None:
             print(folder, flush=True)
 
 
+def tell(out: Path) -> None:
+    """Prints the spread between seeds, and how often runs that differ by their seed alone are called different."""
+    import numpy as np
+
+    from energydiag.pipeline import compare_runs
+    from energydiag.runs import read_run
+    from energydiag.runs.meaning import MEANINGS
+    from energydiag.runs.places import at_end
+
+    configurations = [folder for folder in sorted(out.iterdir()) if folder.is_dir()]
+    spreads: dict[str, list[float]] = {name: [] for name in MEANINGS}
+    for configuration in configurations:
+        logs = [read_run(folder) for folder in sorted(configuration.iterdir())]
+        for name, meaning in MEANINGS.items():
+            found = [log.finite(name) for log in logs]
+            ends = np.array([at_end(series).value for series in found if series is not None])
+            if len(ends) > 1:
+                spreads[name].append(float(ends.std(ddof=1)) / (abs(float(ends.mean())) if meaning.relative else 1.0))
+    print("| series | median | 80th percentile | largest | configurations |\n|---|---|---|---|---|")
+    for name, values in spreads.items():
+        if values:
+            low, high, most = np.percentile(values, [50, 80, 100])
+            print(f"| {name} | {low:.3g} | {high:.3g} | {most:.3g} | {len(values)} |")
+    for at in (None, "best"):
+        called: list[bool] = []
+        for configuration in configurations:
+            for one, other in itertools.combinations(sorted(configuration.iterdir()), 2):
+                called.append(compare_runs([one, other], at=at).verdict in ("improved", "regressed"))
+        print(f"single runs at {at or 'the end'}: {sum(called)} of {len(called)} pairs called different")
+    grouped = []
+    for configuration in configurations:
+        runs = sorted(configuration.iterdir())
+        for half in itertools.combinations(range(len(runs)), len(runs) // 2):
+            if 0 in half:
+                ours = [runs[i] for i in half]
+                theirs = [run for run in runs if run not in ours]
+                grouped.append(_called_by_group(ours, theirs))
+    print(f"three seeds a side: {sum(grouped)} of {len(grouped)} pairs called different")
+
+
+def _called_by_group(ours: list[Path], theirs: list[Path]) -> bool:
+    """As `compare_runs` with ``group_by="seed"``, one side having another name for its settings."""
+    import tempfile
+
+    from energydiag.pipeline import compare_runs
+
+    with tempfile.TemporaryDirectory() as place:
+        for side, runs in (("ours", ours), ("theirs", theirs)):
+            for run in runs:
+                folder = Path(place, f"{side}-{run.name}")
+                folder.mkdir()
+                (folder / "metrics.csv").write_bytes((run / "metrics.csv").read_bytes())
+                settings = json.loads((run / "config.json").read_text())
+                (folder / "config.json").write_text(json.dumps({**settings, "side": side}))
+        found = compare_runs(sorted(Path(place).iterdir()), group_by="seed")
+    return found.verdict in ("improved", "regressed")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("act", choices=["train"])
+    parser.add_argument("act", choices=["train", "tell"])
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
-    train(chosen.out)
+    {"train": train, "tell": tell}[chosen.act](chosen.out)
 
 
 if __name__ == "__main__":

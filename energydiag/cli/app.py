@@ -77,8 +77,12 @@ def options(
     context.default_map = _for_every_command(context.command, defaults)
 
 
+_OF_ONE_CALL = {"out", "shard", "merge", "save_baseline"}
+"""Options that no file sets for every call: what they do would be done again, or to something else."""
+
+
 def _option_names(command: Any) -> set[str]:
-    names = {p.name for p in command.params}
+    names = {p.name for p in command.params} - _OF_ONE_CALL
     return names.union(*(_option_names(inner) for inner in getattr(command, "commands", {}).values()))
 
 

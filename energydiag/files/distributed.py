@@ -24,7 +24,7 @@ from energydiag.files.pickle_data import Made, Named, Pairs, plain_data
 from energydiag.files.plain import plain
 from energydiag.files.tensor_file import Reader, Stored, TensorFile
 from energydiag.files.torch_storage import is_whole
-from energydiag.files.torch_zip import checksums_of, harmless, whole_entries
+from energydiag.files.torch_zip import harmless, whole_archive
 
 _META = "torch.distributed.checkpoint.metadata"
 _FILES = "torch.distributed.checkpoint.filesystem"
@@ -124,11 +124,16 @@ def _numbers(value: Any, what: str) -> tuple[int, ...]:
     return value
 
 
-def _pieces(stored: Any, folder: Path) -> dict[tuple[str, tuple[int, ...]], _Piece]:
+def _place_of(name: str, offsets: tuple[int, ...]) -> tuple[str, str]:
+    """What a piece is looked up by: text, since tuples of numbers can be made to have the same hash."""
+    return name, str(offsets)
+
+
+def _pieces(stored: Any, folder: Path) -> dict[tuple[str, str], _Piece]:
     """Every piece by its tensor's name and its place in it; the sizes are known to the tensor alone."""
     if not isinstance(stored, Pairs):
         raise _Wrong("it does not say where tensors are")
-    found: dict[tuple[str, tuple[int, ...]], _Piece] = {}
+    found: dict[tuple[str, str], _Piece] = {}
     sizes: dict[str, tuple[Path, int]] = {}
     for index, place in stored:
         of, at = _fields(index, _META, "MetadataIndex"), _fields(place, _FILES, "_StorageInfo")
@@ -137,7 +142,7 @@ def _pieces(stored: Any, folder: Path) -> dict[tuple[str, tuple[int, ...]], _Pie
             raise _Wrong("a piece of a tensor without a name")
         if offset is None:  # not a tensor
             continue
-        key = (name, _numbers(offset, "offsets"))
+        offsets = _numbers(offset, "offsets")
         file, start, length = at.get("relative_path"), at.get("offset"), at.get("length")
         if not isinstance(file, str) or not is_plain(file):
             raise _Wrong(f"the file of {shown(name)} must be a plain name in the folder, not {shown(file)}")
@@ -149,15 +154,15 @@ def _pieces(stored: Any, folder: Path) -> dict[tuple[str, tuple[int, ...]], _Pie
         path, size = sizes[file]
         if not (type(start) is int and type(length) is int and 0 <= start <= start + length <= size):
             raise _Wrong(f"{shown(name)} lies outside of the {size} bytes of {file}")
-        if key in found:
+        if _place_of(name, offsets) in found:
             raise _Wrong(f"a piece of {shown(name)} stands there twice")
-        found[key] = _Piece(key[1], (), path, start, length)
+        found[_place_of(name, offsets)] = _Piece(offsets, (), path, start, length)
     if sum(piece.length for piece in found.values()) > sum(size for _, size in sizes.values()):
         raise _Wrong("pieces lie over each other")
     return found
 
 
-def _tensors(described: Any, pieces: Mapping[tuple[str, tuple[int, ...]], _Piece]) -> Iterator[tuple[str, Stored]]:
+def _tensors(described: Any, pieces: Mapping[tuple[str, str], _Piece]) -> Iterator[tuple[str, Stored]]:
     if not isinstance(described, Pairs):
         raise _Wrong("it lists no tensors")
     seen = set()
@@ -185,13 +190,13 @@ def _placed(
     shape: tuple[int, ...],
     dtype: torch.dtype,
     chunk: Mapping[str, Any],
-    pieces: Mapping[tuple[str, tuple[int, ...]], _Piece],
+    pieces: Mapping[tuple[str, str], _Piece],
 ) -> _Piece:
     offsets, sizes = _numbers(chunk.get("offsets"), "offsets"), _numbers(chunk.get("sizes"), "sizes")
     fits = len(offsets) == len(sizes) == len(shape) and all(
         o + s <= whole for o, s, whole in zip(offsets, sizes, shape, strict=True)
     )
-    piece = pieces.get((name, offsets))
+    piece = pieces.get(_place_of(name, offsets))
     if piece is None or not fits:
         raise _Wrong(f"a piece of {shown(name)} is missing or outside of {list(shape)}")
     if math.prod(sizes) * dtype.itemsize > piece.length:
@@ -253,7 +258,7 @@ def _load(name: str, piece: _Piece, dtype: torch.dtype) -> torch.Tensor:
         with piece.file.open("rb") as stream:
             stream.seek(piece.start)
             content = io.BytesIO(stream.read(piece.length))
-        entries = whole_entries(content, piece.file)
+        archive = whole_archive(content, piece.file)
         content.seek(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch says of odd files is said by the error
@@ -269,7 +274,7 @@ def _load(name: str, piece: _Piece, dtype: torch.dtype) -> torch.Tensor:
         raise UnreadableFile(
             f"{piece.file} holds something else for {shown(name)} than a {dtype} {list(piece.sizes)}.", _SAVE
         )
-    if not is_whole(tensor, checksums_of(entries)):
+    if not is_whole(tensor, archive.checksums):
         raise damaged(piece.file, f"{shown(name)}")
     return tensor
 

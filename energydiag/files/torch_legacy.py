@@ -9,8 +9,9 @@ import warnings
 from pathlib import Path
 
 from energydiag.errors import UnreadableFile
-from energydiag.files.allowed import refused, type_refused
-from energydiag.files.pickle_data import globals_of
+from energydiag.files.allowed import not_allowed, refused, type_refused
+from energydiag.files.names import shown
+from energydiag.files.pickle_data import walk
 from energydiag.files.tensor_file import Reader, TensorFile
 from energydiag.files.torch_zip import check_pickles, harmless, named_contents
 
@@ -47,18 +48,17 @@ def _read(path: Path) -> TensorFile:
     with path.open("rb") as stream:
         is_torch = _MAGIC in stream.read(64)
         stream.seek(0)
-        asked = globals_of(stream, _PICKLES)
-    if not is_torch:
-        asks = f" that asks for {', '.join(map(repr, asked[:5]))}" if asked else ""
-        raise UnreadableFile(f"{path} is a plain pickle{asks}, not of torch.save; it was not run.", _SAVE)
-    with path.open("rb") as stream:
-        check_pickles(stream, _PICKLES, path)
+        if not is_torch:
+            asked = walk(stream).dotted()
+            asks = f" that asks for {', '.join(map(shown, asked[:5]))}" if asked else ""
+            raise UnreadableFile(f"{path} is a plain pickle{asks}, not of torch.save; it was not run.", _SAVE)
+        asked = check_pickles(stream, _PICKLES, path, path.stat().st_size)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch says of odd files is said by the error
             contents = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or hostile file can provoke any
-        wanted = _not_allowed(asked) or type_refused(error)
+        wanted = not_allowed(asked) or type_refused(error)
         if wanted:
             raise refused(path, wanted) from error
         raise UnreadableFile(
@@ -66,31 +66,6 @@ def _read(path: Path) -> TensorFile:
             "copy it again and compare its size with the original's; or " + _SAVE,
         ) from error
     return TensorFile(path, "torch.save (old form)", named_contents(contents, path))
-
-
-def _not_allowed(asked: list[str]) -> list[str]:
-    """Names that torch's safe unpickler refuses, as it says for the zip form."""
-    import io
-    import zipfile
-
-    from torch.serialization import get_unsafe_globals_in_checkpoint
-
-    try:
-        # torch tells them for its zip form alone, so here is one that asks for the same
-        pickled = b"\x80\x02" + b"".join(_global(name) for name in asked) + b"N."
-        archive = io.BytesIO()
-        with zipfile.ZipFile(archive, "w") as written:
-            written.writestr("a/data.pkl", pickled)
-            written.writestr("a/version", "3\n")
-        archive.seek(0)
-        return sorted(get_unsafe_globals_in_checkpoint(archive))
-    except Exception:  # whatever a hostile file provokes here, it stays refused
-        return asked
-
-
-def _global(name: str) -> bytes:
-    module, _, attribute = name.rpartition(".")
-    return f"c{module}\n{attribute}\n".encode()
 
 
 READER = Reader("torch.save (old form)", _recognises, _read)

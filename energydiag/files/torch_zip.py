@@ -8,11 +8,12 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from energydiag.errors import UnreadableFile, first_line
-from energydiag.files.allowed import refused, type_refused
+from energydiag.files.allowed import not_allowed, refused, type_refused
 from energydiag.files.file_check import damaged, has_checksums, start_of
 from energydiag.files.pickle_scan import MOST_BYTES, Suspicious, scan
 from energydiag.files.plain import TooNested, plain
@@ -32,18 +33,28 @@ def _recognises(head: bytes, path: Path) -> bool:
         return True  # a zip that lost its end: the reader says so
 
 
-def _wanted_globals(path: Path) -> list[str]:
-    """What a refused file asked to import, found by reading its opcodes without running them; empty if nothing."""
-    from torch.serialization import get_unsafe_globals_in_checkpoint
+@dataclass(frozen=True)
+class Archive:
+    """What a torch.save file consists of.
 
-    try:
-        return sorted(get_unsafe_globals_in_checkpoint(path))
-    except Exception:  # whatever a hostile file provokes here, it stays refused
-        return []
+    Attributes:
+        entries: By their places in its directory.
+        asked: Dotted names that its pickle asks for.
+    """
+
+    entries: Sequence[zipfile.ZipInfo]
+    asked: Sequence[str]
+
+    @property
+    def checksums(self) -> frozenset[tuple[int, int]]:
+        """``(bytes, CRC-32)`` of the storages, none where torch was told to write none (`set_crc32_options`)."""
+        if not has_checksums(self.entries):
+            return frozenset()
+        return frozenset((entry.file_size, entry.CRC) for entry in self.entries if _is_storage(entry))
 
 
-def whole_entries(stream: IO[bytes], path: Path) -> list[zipfile.ZipInfo]:
-    """The entries of an archive, once the small ones (the pickle above all) are what their checksums say.
+def whole_archive(stream: IO[bytes], path: Path) -> Archive:
+    """An archive, once the small entries are what their checksums say, and the pickle among them is harmless.
 
     Args:
         stream: The archive.
@@ -67,24 +78,40 @@ def whole_entries(stream: IO[bytes], path: Path) -> list[zipfile.ZipInfo]:
             "save it again with torch.save(tensors, path).",
         )
     _check_names(entries, path)
-    _check_pickle(stream, entries, path)
     for entry in entries if has_checksums(entries) else []:
-        if not _STORAGE.fullmatch(entry.filename):
-            stream.seek(start_of(stream, entry))
-            if zlib.crc32(stream.read(entry.file_size)) != entry.CRC:
-                raise damaged(path, f"its entry {entry.filename}")
-    return entries
+        if not _is_storage(entry) and zlib.crc32(_content(stream, entry)) != entry.CRC:
+            raise damaged(path, f"its entry {entry.filename}")
+    asked: set[str] = set()
+    size = stream.seek(0, io.SEEK_END)
+    for entry in entries:
+        if _is_pickle(entry):
+            asked.update(check_pickles(io.BytesIO(_content(stream, entry)), 1, path, size))
+    return Archive(entries, sorted(asked))
+
+
+def _content(stream: IO[bytes], entry: zipfile.ZipInfo) -> bytes:
+    stream.seek(start_of(stream, entry))
+    return stream.read(entry.file_size)
+
+
+def _is_storage(entry: zipfile.ZipInfo) -> bool:
+    return _STORAGE.fullmatch(entry.orig_filename) is not None
+
+
+def _is_pickle(entry: zipfile.ZipInfo) -> bool:
+    """Torch's reader of archives does not tell capitals from small letters."""
+    return entry.orig_filename.lower().endswith("data.pkl")
 
 
 def _check_names(entries: Sequence[zipfile.ZipInfo], path: Path) -> None:
-    """Two readers of an archive must see the same one in it."""
-    names = [entry.filename for entry in entries]
+    """Two readers of an archive must see the same one in it: names as they stand there, not as zipfile shows them."""
+    names = [entry.orig_filename.lower() for entry in entries]
     if len(set(names)) < len(names) or len({name.partition("/")[0] for name in names}) > 1:
         raise UnreadableFile(
             f"{path} holds two archives, or two entries of one name, which torch.save does not write; it was not read.",
             "save it again with torch.save(tensors, path).",
         )
-    others = sum(entry.file_size for entry in entries if not _STORAGE.fullmatch(entry.filename))
+    others = sum(entry.file_size for entry in entries if not _is_storage(entry))
     if others > MOST_BYTES:
         raise UnreadableFile(
             f"{path} holds {others >> 20} MiB that are no tensors, at most {MOST_BYTES >> 20} are read.",
@@ -92,33 +119,34 @@ def _check_names(entries: Sequence[zipfile.ZipInfo], path: Path) -> None:
         )
 
 
-def _check_pickle(stream: IO[bytes], entries: Sequence[zipfile.ZipInfo], path: Path) -> None:
-    for entry in entries:
-        if entry.filename.endswith("data.pkl"):
-            stream.seek(start_of(stream, entry))
-            check_pickles(io.BytesIO(stream.read(entry.file_size)), 1, path)
+def check_pickles(stream: IO[bytes], pickles: int, path: Path, size: int) -> list[str]:
+    """Refuses pickles that would take time or memory without end, and those that cannot be followed.
 
+    Args:
+        stream: At the first one.
+        pickles: How many there are.
+        path: Of the file that they are in, for messages.
+        size: Bytes of that file.
 
-def check_pickles(stream: IO[bytes], pickles: int, path: Path) -> None:
-    """Refuses pickles that would take time or memory without end.
+    Returns:
+        Dotted names that they ask for.
 
     Raises:
-        UnreadableFile: One would.
+        UnreadableFile: One is such.
     """
     try:
-        scan(stream, pickles)
+        found = scan(stream, size, pickles)
     except Suspicious as error:
         raise UnreadableFile(
             f"{path} was not read: {error}, which torch.save does not write.",
             "save tensors only: torch.save(model.state_dict(), path); ask whoever gave it to you.",
         ) from error
-
-
-def checksums_of(entries: Sequence[zipfile.ZipInfo]) -> frozenset[tuple[int, int]]:
-    """``(bytes, CRC-32)`` of the storages, none where torch was told to write none (`set_crc32_options`)."""
-    if not has_checksums(entries):
-        return frozenset()
-    return frozenset((entry.file_size, entry.CRC) for entry in entries if _STORAGE.fullmatch(entry.filename))
+    if not found.failure:
+        return found.dotted()
+    wanted = not_allowed(found.dotted())
+    if wanted:
+        raise refused(path, wanted)
+    raise UnreadableFile(f"{path} is not a whole torch.save file: {found.failure}.", _AGAIN)
 
 
 def harmless(error: Exception) -> str:
@@ -150,17 +178,18 @@ def _read(path: Path) -> TensorFile:
     import torch
 
     with path.open("rb") as stream:
-        entries = whole_entries(stream, path)
+        archive = whole_archive(stream, path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch says of odd files is said by the error
             contents = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # a damaged or hostile file can provoke any
-        wanted = _wanted_globals(path) or type_refused(error)
+        wanted = not_allowed(archive.asked) or type_refused(error)
         if wanted:
             raise refused(path, wanted) from error
         raise UnreadableFile(f"{path} is not a whole torch.save file: {harmless(error)}.", _AGAIN) from error
-    return TensorFile(path, "torch.save", named_contents(contents, path), checksums=checksums_of(entries))
+    named = named_contents(contents, path)
+    return TensorFile(path, "torch.save", named, checksums=archive.checksums, mapped=True)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -53,12 +53,12 @@ class Inspected:
         Raises:
             KeyError, TypeError: It is not one.
         """
-        step, found = plain["step"], plain["diagnosis"]
+        found = plain["diagnosis"]
         if found is None and not plain["error"]:
             raise TypeError("a row with neither a diagnosis nor an error")
         return cls(
             checkpoint=plain["checkpoint"],
-            step=None if step is None else int(step),
+            step=plain["step"],
             diagnosis=None if found is None else Diagnosis.from_dict(found),
             error=plain["error"],
             next_step=plain["next_step"],

@@ -7,10 +7,10 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hostile.pickles import a_global, in_a_zip, mapping, pickled, tensor, text, zip_entries
+from hostile.pickles import a_global, bytearray_of_gigabytes, in_a_zip, mapping, pickled, tensor, text, zip_entries
 from hostile.registry import MARKER, hostile, written
 
 GIGABYTES = 3
@@ -65,9 +65,13 @@ def archive_of(entries: Iterable[tuple[bytes, bytes, int, int, int]]) -> bytes:
         local, line = _entry(name, packed, size, len(body), method, version)
         body += local
         lines.append(line)
-    directory = b"".join(lines)
-    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, len(lines), len(lines), len(directory), len(body), 0)
-    return body + directory + end
+    return body + directory_of(lines, len(body))
+
+
+def directory_of(lines: Sequence[bytes], start: int) -> bytes:
+    """What stands behind the entries: the directory, which begins at this byte, and the end of the archive."""
+    directory, count = b"".join(lines), min(len(lines), 0xFFFF)
+    return directory + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, count, count, len(directory), start, 0)
 
 
 @hostile("checkpoint", "batch")
@@ -173,18 +177,14 @@ def fifty_thousand_entries(folder: Path) -> Path:
     body = small[: small.rfind(b"PK\1\2")]
     lines = [_entry(b"archive/data/%d" % (number + 1), b"", 0, 0, 0)[1] for number in range(50_000)]
     lines.append(_entry(b"archive/data.pkl", benign(), len(benign()), 0, 0)[1])
-    directory = b"".join(lines)
-    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, len(directory), len(body), 0)
-    return written(folder, "file.pt", body + directory + end)
+    return written(folder, "file.pt", body + directory_of(lines, len(body)))
 
 
 @hostile("batch")
 def npz_of_sixty_thousand_entries(folder: Path) -> Path:
     lines = [_entry(b"a%d.npy" % number, b"", 0, 0, 0)[1] for number in range(60_000)]
-    directory = b"".join(lines)
     body = _entry(b"a0.npy", b"", 0, 0, 0)[0]
-    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, len(lines), len(lines), len(directory), len(body), 0)
-    return written(folder, "dump.npz", body + directory + end)
+    return written(folder, "dump.npz", body + directory_of(lines, len(body)))
 
 
 @hostile("checkpoint", "batch")
@@ -201,9 +201,7 @@ def entries_that_overlap(folder: Path) -> Path:
         made, line = _entry(name.encode(), data, len(data), len(body), 0)
         body += made
         lines.append(line)
-    directory = b"".join(lines)
-    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, len(lines), len(lines), len(directory), len(body), 0)
-    return written(folder, "file.pt", body + directory + end)
+    return written(folder, "file.pt", body + directory_of(lines, len(body)))
 
 
 @hostile("checkpoint", "batch")
@@ -213,10 +211,8 @@ def records_that_overlap(folder: Path) -> Path:
     size = 30 << 20
     local, _ = _entry(b"archive/0", bytes(size), size, len(body), 0)
     lines = [first, *(_entry(b"archive/%d" % n, bytes(size), size, len(body), 0)[1] for n in range(400))]
-    directory = b"".join(lines)
     body += local
-    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, len(lines), len(lines), len(directory), len(body), 0)
-    return written(folder, "file.pt", body + directory + end)
+    return written(folder, "file.pt", body + directory_of(lines, len(body)))
 
 
 @hostile("checkpoint", "batch")
@@ -226,11 +222,11 @@ def pickle_of_a_hole(folder: Path) -> Path:
     name = b"archive/data.pkl"
     local, line = _entry(name, b"", size, 0, 0)
     line = line[:20] + struct.pack("<I", size) + line[24:]
-    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 1, 1, len(line), len(local) + size, 0)
+    end = directory_of([line], len(local) + size)
     path = written(folder, "file.pt", local)
     with path.open("r+b") as stream:
         stream.seek(len(local) + size)
-        stream.write(line + end)
+        stream.write(end)
     return path
 
 
@@ -254,6 +250,40 @@ def two_pickles_of_one_name(folder: Path) -> Path:
         for name, data in zip_entries(a_global(str(folder / MARKER))).items():
             archive.writestr(name, data)
     return written(folder, "file.pt", stream.getvalue())
+
+
+def _renamed(content: bytes, names: dict[str, str]) -> bytes:
+    """An archive of a harmless pickle, and of this one under another name."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, data in zip_entries(content).items():
+            archive.writestr(names.get(name, name), data)
+        archive.writestr("archive/seemingly_data.pkl", benign())
+    return stream.getvalue()
+
+
+@hostile("checkpoint", "batch")
+def pickle_in_capitals(folder: Path) -> Path:
+    """Torch's reader of archives finds it, whoever compares names to the letter does not."""
+    large = bytearray_of_gigabytes("")
+    return written(folder, "file.pt", _renamed(large, {"archive/data.pkl": "archive/DATA.pkl"}))
+
+
+@hostile("checkpoint", "batch")
+def pickle_twice_in_other_letters(folder: Path) -> Path:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("archive/data.pkl", benign())
+        for entry, data in zip_entries(bytearray_of_gigabytes("")).items():
+            archive.writestr(entry.replace("data.pkl", "Data.pkl"), data)
+    return written(folder, "file.pt", stream.getvalue())
+
+
+@hostile("checkpoint", "batch")
+def name_with_an_end_in_it(folder: Path) -> Path:
+    """Python's zipfile shows a name up to its first zero."""
+    whole = _renamed(a_global(str(folder / MARKER)), {"archive/version": "archive/data.pkl_x"})
+    return written(folder, "file.pt", whole.replace(b"archive/data.pkl_x", b"archive/data.pkl\0x"))
 
 
 @hostile("checkpoint", "batch")
@@ -318,9 +348,23 @@ def array_with_a_bad_crc(folder: Path) -> Path:
     return written(folder, "dump.npz", bytes(whole))
 
 
+@hostile("batch")
+def array_whose_entry_ends_behind_the_file(folder: Path) -> Path:
+    """The array itself is whole; the bytes that should stand behind it are not there."""
+    import numpy
+
+    stream = io.BytesIO()
+    numpy.savez(stream, hidden=numpy.ones((3, 2), "f4"), actions=numpy.ones((3, 2), "f4"))
+    whole = bytearray(stream.getvalue())
+    at = whole.rfind(b"PK\1\2")
+    for place in (at + 20, at + 24):
+        whole[place : place + 4] = struct.pack("<I", 1 << 20)
+    return written(folder, "dump.npz", bytes(whole))
+
+
 @hostile("checkpoint", "batch")
 def end_of_an_archive_alone(folder: Path) -> Path:
-    return written(folder, "file.pt", struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 0, 0, 0, 0, 0))
+    return written(folder, "file.pt", directory_of([], 0))
 
 
 @hostile("checkpoint", "batch")

@@ -11,7 +11,7 @@ from typing import Any
 
 from hostile.pickles import a_global
 from hostile.registry import MARKER, Payload, hostile, register, written
-from hostile.truncated import whole
+from hostile.truncated import distributed_checkpoint, whole
 
 INDEXES = {"safetensors": "model.safetensors.index.json", "bin": "pytorch_model.bin.index.json"}
 
@@ -59,9 +59,10 @@ def _dump_escape(folder: Path, name: str) -> Path:
 
 
 for _name, _file in ESCAPES.items():
+    _told = "" if _name in ("itself", "missing") else "must be the plain name"
     for _kind in INDEXES:
         _make = partial(_escape, kind=_kind, name=_file)
-        register(Payload(f"folders:{_kind}_shard_{_name}", _make, ("checkpoint",)))
+        register(Payload(f"folders:{_kind}_shard_{_name}", _make, ("checkpoint",), _told))
     register(Payload(f"folders:dump_shard_{_name}", partial(_dump_escape, name=_file), ("batch",)))
 
 INDEX_TEXTS: dict[str, Any] = {
@@ -111,7 +112,7 @@ def _link(folder: Path, target: str | Path, called: str, index: str = INDEXES["s
     return inside
 
 
-@hostile("checkpoint")
+@hostile("checkpoint", told="link that leads out")
 def link_out_of_the_folder(folder: Path) -> Path:
     return _link(folder, "../outside.safetensors", "a.safetensors")
 
@@ -151,6 +152,17 @@ def index_that_is_a_link_out(folder: Path) -> Path:
 def dump_link_out(folder: Path) -> Path:
     inside = _dump_escape(folder, "a.safetensors")
     (inside / "a.safetensors").symlink_to("../outside.safetensors")
+    return inside
+
+
+@hostile("checkpoint", told="link that leads out")
+def distributed_piece_that_is_a_link_out(folder: Path) -> Path:
+    inside = folder / "checkpoint"
+    inside.mkdir()
+    for name, content in distributed_checkpoint().items():
+        written(folder if name.endswith(".distcp") else inside, name, content)
+        if name.endswith(".distcp"):
+            (inside / name).symlink_to(f"../{name}")
     return inside
 
 

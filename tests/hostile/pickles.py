@@ -236,6 +236,16 @@ def extension_4(marker: str) -> bytes:
 
 
 @dead
+def name_that_cannot_be_encoded(marker: str) -> bytes:
+    return pickled(call(text("o\ud800s\n") + text("sys\ntem") + b"\x93", text(touch(marker))), 4)
+
+
+@dead
+def name_that_cannot_be_encoded_in_a_damaged_pickle(marker: str) -> bytes:
+    return pickled(text("\ud800") + text("x") + b"\x93\x8f", 4)
+
+
+@dead
 def persistent_id_as_text(marker: str) -> bytes:
     return b"Pos.system " + marker.encode() + b"\n."
 
@@ -274,7 +284,8 @@ def tensor(
 
 def _doubled(depth: int) -> bytes:
     """A tuple that would have 2^depth items, written in a few bytes."""
-    return text("a") + b"q\x00" + b"".join(b"h\x00h\x00\x86q\x00" for _ in range(depth))
+    doubled = b"".join(b"h\x00h\x00\x86q\x00" for _ in range(depth))
+    return b"(" + text("a") + b"q\x00" + doubled + b"t"  # nothing may be left on the stack below it
 
 
 @dead
@@ -430,6 +441,180 @@ def keys_that_are_no_text(marker: str) -> bytes:
 @dead
 def nothing_but_a_number(marker: str) -> bytes:
     return pickled(number(3))
+
+
+# --- those that ask what is allowed for more than there is
+
+
+def expanded(count: int = 1 << 28) -> bytes:
+    """A tensor of very many values, all of which are the same one."""
+    return tensor((count,), (0,))
+
+
+def rebuilt(kind: str, *arguments: bytes) -> bytes:
+    return call(name("torch._utils", f"_rebuild_{kind}"), *arguments)
+
+
+def _hidden(made: bytes) -> bytes:
+    """A state dict of something that must not be made."""
+    return pickled(mapping(made, text("hidden")))
+
+
+@dead
+def arguments_in_a_list(marker: str) -> bytes:
+    return _hidden(name("builtins", "bytearray") + b"]" + number(3 << 30) + b"aR")
+
+
+@dead
+def bytearray_as_long_as_a_tensor_says(marker: str) -> bytes:
+    """A tensor of one whole number stands for that number; here it is the second float of the file, as an integer."""
+    one = rebuilt("tensor_v2", storage(kind="IntStorage"), number(1), b")", b")", b"\x89", b"}")
+    return _hidden(call(name("builtins", "bytearray"), one))
+
+
+@dead
+def tensor_of_nested_lists(marker: str) -> bytes:
+    """A billion numbers, each list of which is written once."""
+    numbers = b"](" + (b"G" + b"\0" * 8) * 1000 + b"eq\x01"
+    rows = b"](" + b"h\x01" * 1000 + b"eq\x01"
+    made = name("torch", "FloatTensor") + b"](" + b"h\x01" * 1000 + b"e\x85R"
+    return pickled(b"}(" + text("a") + numbers + text("b") + rows + text("hidden") + made + b"u")
+
+
+@dead
+def text_that_is_encoded_again_and_again(marker: str) -> bytes:
+    encoded = call(name("_codecs", "encode"), b"h\x01", text("latin1"))
+    return _hidden(b"](" + text("a" * (1 << 20)) + b"q\x01" + encoded * 3000 + b"e")
+
+
+@dead
+def list_that_is_copied_again_and_again(marker: str) -> bytes:
+    copied = call(name("builtins", "set"), b"h\x01")
+    items = b"](" + b"".join(number(n) for n in range(10_000)) + b"eq\x01"
+    return _hidden(b"](" + items + copied * 10_000 + b"e")
+
+
+@dead
+def state_that_is_copied_again_and_again(marker: str) -> bytes:
+    items = b"}(" + b"".join(text(str(n)) + b"N" for n in range(10_000)) + b"uq\x01"
+    return _hidden(b"](" + items + (name("collections", "OrderedDict") + b")Rh\x01b") * 10_000 + b"e")
+
+
+@dead
+def expanded_tensor_that_is_copied(marker: str) -> bytes:
+    return _hidden(rebuilt("device_tensor_from_cpu_tensor", expanded(), name("torch", "float64"), text("cpu"), b"\x89"))
+
+
+@dead
+def expanded_tensor_that_is_copied_as_a_subclass(marker: str) -> bytes:
+    arguments = b"(" + expanded() + name("torch", "float64") + text("cpu") + b"\x89t"
+    copied = name("torch._utils", "_rebuild_device_tensor_from_cpu_tensor")
+    made = call(name("torch._tensor", "_rebuild_from_type_v2"), copied, name("torch", "Tensor"), arguments, b"}")
+    return _hidden(made)
+
+
+@dead
+def expanded_tensor_that_is_quantized(marker: str) -> bytes:
+    sizes = b"(" + number(1 << 30) + b"t", b"(" + number(0) + b"t"
+    scheme = b"(" + name("torch", "per_tensor_affine") + b"G" + struct.pack(">d", 1.0) + number(0) + b"t"
+    return _hidden(rebuilt("qtensor", storage(kind="QInt8Storage"), number(0), *sizes, scheme, b"\x89", b"}"))
+
+
+@dead
+def sizes_that_take_forever_to_multiply(marker: str) -> bytes:
+    length = 1 << 20
+    sizes = b"(\x8b" + struct.pack("<i", length) + b"\x7f" * length + b"q\x01" + b"h\x01" * 500 + b"t"
+    scheme = b"(" + name("torch", "per_tensor_affine") + b"G" + struct.pack(">d", 1.0) + number(0) + b"t"
+    return _hidden(rebuilt("qtensor", storage(kind="QInt8Storage"), number(0), sizes, sizes, scheme, b"\x89", b"}"))
+
+
+@dead
+def expanded_tensor_of_places(marker: str) -> bytes:
+    """A sparse tensor, whose places torch checks one by one."""
+    layout = call(name("torch.serialization", "_get_layout"), text("torch.sparse_coo"))
+    places = rebuilt(
+        "tensor_v2",
+        storage(count=1, kind="LongStorage"),
+        number(0),
+        b"(" + number(1) + number(1 << 40) + b"t",
+        b"(" + number(0) + number(0) + b"t",
+        b"\x89",
+        b"}",
+    )
+    return _hidden(
+        rebuilt("sparse_tensor", layout, b"(" + places + expanded(1 << 40) + b"(" + number(8) + b"t" + b"\x89t")
+    )
+
+
+@dead
+def tensor_that_is_copied_again_and_again(marker: str) -> bytes:
+    copied = rebuilt("device_tensor_from_cpu_tensor", b"h\x01", name("torch", "float64"), text("cpu"), b"\x89")
+    return _hidden(b"](" + tensor() + b"q\x01" + copied * 10_000 + b"e")
+
+
+def _of_an_expanded_tensor(_marker: str, module: str, kind: str) -> bytes:
+    """What goes through all that it is made of, by the names of today and of Python 2."""
+    return _hidden(call(name(module, kind), expanded()))
+
+
+for _module, _kinds in {
+    **{"builtins": ("set",), "torch": ("Size", "Tensor"), "collections": ("Counter", "OrderedDict")},
+    **{"__builtin__": ("set",), "UserDict": ("Counter",)},
+}.items():
+    for _kind in _kinds:
+        DEAD[f"{_module}_{_kind}_of_an_expanded_tensor"] = functools.partial(
+            _of_an_expanded_tensor, module=_module, kind=_kind
+        )
+
+
+@dead
+def pairs_that_are_expanded_tensors(marker: str) -> bytes:
+    return _hidden(call(name("collections", "OrderedDict"), b"]" + expanded() + b"a"))
+
+
+@dead
+def state_that_is_an_expanded_tensor(marker: str) -> bytes:
+    return _hidden(name("collections", "OrderedDict") + b")R" + expanded() + b"b")
+
+
+@dead
+def tensor_whose_state_is_an_expanded_tensor(marker: str) -> bytes:
+    return _hidden(name("torch", "Tensor") + b")\x81" + expanded() + b"b")
+
+
+@dead
+def storage_of_an_expanded_tensor_of_items(marker: str) -> bytes:
+    """Its size is multiplied by that of a number."""
+    key = b"(" + text("storage") + name("torch", "FloatStorage") + text("0") + text("cpu") + expanded() + b"tQ"
+    return _hidden(key)
+
+
+@dead
+def storage_whose_name_takes_forever_to_hash(marker: str) -> bytes:
+    key = b"(" + text("storage") + name("torch", "FloatStorage") + _doubled(60) + text("cpu") + number(2) + b"tQ"
+    return _hidden(key)
+
+
+@dead
+def layout_whose_name_takes_forever_to_hash(marker: str) -> bytes:
+    return _hidden(call(name("torch.serialization", "_get_layout"), _doubled(60)))
+
+
+@dead
+def key_that_is_hashed_half_a_million_times(marker: str) -> bytes:
+    key = b"(" + b"K\x01" * 900 + b"tq\x01"
+    return pickled(mapping(b"}(" + key + b"N" + b"h\x01N" * 500_000 + b"u", text("model")))
+
+
+@dead
+def key_of_a_list_in_itself(marker: str) -> bytes:
+    """Whoever goes through it never ends, and keeps a million items each time."""
+    return pickled(mapping(tensor(), b"](" + b"N" * 500_000 + b"eq\x01h\x01a\x85"))
+
+
+@dead
+def storage_longer_than_the_file(marker: str) -> bytes:
+    return _hidden(tensor((1 << 28,), (1,), count=1 << 28))
 
 
 # --- forms that hold a pickle

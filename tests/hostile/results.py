@@ -150,6 +150,20 @@ def _repair(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
     return plain
 
 
+def repair_text() -> str:
+    """A saved repair."""
+    return json.dumps(_repair(lambda whole: whole))
+
+
+def fleet_text() -> str:
+    """A saved measurement of several checkpoints, one of which could not be read."""
+    from energydiag.results import Diagnosis, Fleet, Inspected
+
+    whole = Diagnosis.from_dict(json.loads(result_text()))
+    rows = (Inspected("a.pt", 1, whole), Inspected("b.pt", 2, whole), Inspected("c.pt", None, None, "e", "n"))
+    return Fleet(rows, whole.batch, created=whole.created, energydiag_version="0").to_json()
+
+
 REPAIRS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "verdict_unknown": lambda r: r.update(verdict="done"),
     "verdict_is_a_number": lambda r: r.update(verdict=3),
@@ -169,3 +183,8 @@ REPAIRS: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 for _name, _change in REPAIRS.items():
     register(Payload(f"results:repair_{_name}", partial(_file, content=_repair(_change)), ("report",)))
+
+
+@hostile("report")
+def step_of_a_fleet_is_infinite(folder: Path) -> Path:
+    return _file(folder, fleet_text().replace('"step": 1,', '"step": 1e999,'))
