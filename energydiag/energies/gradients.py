@@ -6,7 +6,7 @@ Shapes: B contexts, N candidates, S tokens, H steps, A action dimensions, P para
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -167,19 +167,13 @@ def parameter_gradients(
     with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="There is a performance drop")
         try:
-            pieces = list(run_in_pieces(run, pairs.contexts, memory_budget))
+            found = _joined(run_in_pieces(run, pairs.contexts, memory_budget))
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, ValueError):
-            pieces = [_one_row(energy, pairs, tau, row) for row in range(pairs.contexts)]
-    loss_B = torch.cat([piece.loss for piece in pieces])
-    squares_B = torch.cat([piece.square_norm for piece in pieces])
-    norms = {
-        name.removeprefix("module."): float(torch.stack([piece.total[name] for piece in pieces]).sum(dim=0).norm())
-        / pairs.contexts
-        for name in parameters
-    }
-    return ParameterGradients(loss_B, norms, squares_B.sqrt())
+            found = _joined(_one_row(energy, pairs, tau, row) for row in range(pairs.contexts))
+    norms = {name.removeprefix("module."): float(total.norm()) / pairs.contexts for name, total in found.total.items()}
+    return ParameterGradients(found.loss, norms, found.square_norm.sqrt())
 
 
 @dataclass(frozen=True)
@@ -189,6 +183,17 @@ class RowGradients:
     loss: Tensor
     square_norm: Tensor
     total: dict[str, Tensor]
+
+
+def _joined(pieces: Iterable[RowGradients]) -> RowGradients:
+    """All rows together; the sums are as large as the model and are added up as they come."""
+    losses, squares = [], []
+    total: dict[str, Tensor] = {}
+    for piece in pieces:
+        losses.append(piece.loss)
+        squares.append(piece.square_norm)
+        total = {name: total[name] + value if name in total else value for name, value in piece.total.items()}
+    return RowGradients(torch.cat(losses), torch.cat(squares), total)
 
 
 class _Callable(nn.Module):
