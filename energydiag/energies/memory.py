@@ -16,8 +16,8 @@ from torch.utils._pytree import tree_iter
 
 Piece = TypeVar("Piece")
 
-DEFAULT_BUDGET = 1 << 30
-"""Bytes of intermediate results, 1 GiB: what a small machine can spare beside a model and its batch (a guess)."""
+DEFAULT_BUDGET = 1 << 29
+"""Bytes of intermediate results, 512 MiB: what a small machine can spare beside a model and its batch (a guess)."""
 
 
 class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -20,16 +20,13 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from energydiag.energies.memory import DEFAULT_BUDGET, run_in_pieces
+from energydiag.energies.merged_calls import merged_calls
 
 Answers = tuple[Tensor, ...]
 RowFunction = Callable[[Tensor, Tensor, Tensor | None], Answers]
 """``(hidden [n, S, D], actions [n, H, A], pad_mask [n, S] or None) -> tensors [n, …]``, no row touching another."""
 
 Method = Literal["vmap", "rows"]
-
-FUSED_FROM_TOKENS = 64
-"""Context tokens from which the fused attention is faster (benchmarks/energies.py: 1.3 times at 512, twice at 128
-tokens, but two thirds of the speed at 32)."""
 
 CANDIDATE_BLOCK = 256
 """Candidates of one context that are computed at once; more are done in several passes over the context."""
@@ -148,20 +145,15 @@ def _by_vmap(
         )
         return _join(blocks, dim=1)
 
-    with warnings.catch_warnings(), sdpa_kernel(_attention_kernels(pairs, device)):
+    with warnings.catch_warnings(), merged_calls(), sdpa_kernel(_attention_kernels(device)):
         # vmap announces every operation that it has to loop over: slower, but right
         warnings.filterwarnings("ignore", message="There is a performance drop")
         return _join(run_in_pieces(run, pairs.contexts, memory_budget), dim=0)
 
 
-def _attention_kernels(pairs: Pairs, device: torch.device) -> list[SDPBackend]:
-    """The attention kernels that a model may use inside the two maps.
-
-    The plain one has a second derivative and is batched over all pairs. Over many tokens the fused one is faster on a
-    CPU even though vmap calls it pair by pair.
-    """
-    many = pairs.hidden.dim() == 3 and pairs.hidden.shape[1] >= FUSED_FROM_TOKENS
-    if many and device.type == "cpu" and not torch.is_grad_enabled():
+def _attention_kernels(device: torch.device) -> list[SDPBackend]:
+    """The attention kernels that a model may use inside the two maps: the plain one alone has a second derivative."""
+    if device.type == "cpu" and not torch.is_grad_enabled():
         return [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
     return [SDPBackend.MATH]
 

@@ -1,0 +1,175 @@
+"""Attention and linear layers inside of the two maps over pairs, each as one call instead of one per pair.
+
+`torch.func.vmap` has no rule for the fused attention and calls it pair by pair, and it takes a linear layer apart into
+a product and an addition over all pairs. Here the queries of all candidates of a context become the queries of one
+call, with keys and values projected once, and contexts become its batch.
+
+While `merged_calls` is active, `torch.nn.functional.scaled_dot_product_attention` and ``linear`` are these versions,
+which do what the originals do and hand on to them whatever is not mapped over. A module that has imported the originals
+under names of its own keeps them: right, but slower.
+
+Shapes: n mapped over, L queries, S keys, d width of a head, i and o widths of a linear layer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_attention, _linear = functional.scaled_dot_product_attention, functional.linear
+_lock, _users = threading.Lock(), 0
+
+
+@contextmanager
+def merged_calls() -> Iterator[None]:
+    """Merges calls for a while, in all threads; elsewhere nothing is mapped over and the originals run."""
+    _count(+1)
+    try:
+        yield
+    finally:
+        _count(-1)
+
+
+def _count(change: int) -> None:
+    global _users
+    with _lock:
+        _users += change
+        functional.scaled_dot_product_attention = attention if _users else _attention
+        functional.linear = linear if _users else _linear
+
+
+def _is_mapped(*values: Tensor | None) -> bool:
+    return any(value is not None and torch._C._functorch.is_batchedtensor(value) for value in values)
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """As `torch.nn.functional.linear`; ``input [..., i]``, ``weight [o, i]``, ``bias [o]``."""
+    if _is_mapped(input) and not _is_mapped(weight, bias):
+        merged: Tensor = _Linear.apply(input, weight, bias)  # type: ignore[no-untyped-call]
+        return merged
+    return _linear(input, weight, bias)
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """As `torch.nn.functional.scaled_dot_product_attention`; ``query [..., L, d]``, the others ``[..., S, d]``."""
+    if dropout_p or is_causal or enable_gqa:  # what these do depends on which query is which
+        return _attention(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
+    if _is_mapped(query, key, value, attn_mask):
+        merged: Tensor = _Attention.apply(query, key, value, attn_mask, scale)  # type: ignore[no-untyped-call]
+        return merged
+    return _folded(query, key, value, attn_mask, scale)
+
+
+def _folded(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
+    """The original, which has fast kernels for ``[batch, heads, L, d]`` alone."""
+    lead = query.shape[:-3]
+    if query.dim() <= 4 or key.shape[:-3] != lead or value.shape[:-3] != lead:
+        return _attention(query, key, value, attn_mask=mask, scale=scale)
+    if mask is not None:
+        mask = mask.expand(*lead, *mask.shape[-3:]) if mask.dim() >= 3 else mask
+        mask = mask.flatten(0, len(lead) - 1) if mask.dim() > 4 else mask
+    query, key, value = (each.flatten(0, len(lead) - 1) for each in (query, key, value))
+    answer = _attention(query, key, value, attn_mask=mask, scale=scale)
+    return answer.reshape(*lead, *answer.shape[1:])
+
+
+class _Rule(torch.autograd.Function):
+    """A function of which only the rule for maps is used: gradients go through what the rule calls."""
+
+    generate_vmap_rule = False
+
+    @staticmethod
+    def forward(*_inputs: Any) -> Any:
+        raise AssertionError("called without a map")
+
+    @staticmethod
+    def setup_context(_ctx: Any, inputs: Any, output: Any) -> None:
+        raise AssertionError(f"called without a map: {len(inputs)} inputs, {type(output)}")
+
+
+class _Linear(_Rule):
+    @staticmethod
+    def vmap(
+        _info: Any, in_dims: tuple[Any, ...], input: Tensor, weight: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, int]:
+        return linear(input.movedim(in_dims[0], 0), weight, bias), 0
+
+
+class _Attention(_Rule):
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: tuple[Any, ...],
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        scale: float | None,
+    ) -> tuple[Tensor, int]:
+        at_query, at_key, at_value, at_mask, _ = in_dims
+        if at_query is not None and at_key is None and at_value is None and query.dim() > 3:
+            return _more_queries(info.batch_size, (at_query, at_mask), query, key, value, mask, scale)
+        return _larger_batch(info.batch_size, in_dims, query, key, value, mask, scale), 0
+
+
+def _more_queries(
+    count: int,
+    places: tuple[int, int | None],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scale: float | None,
+) -> tuple[Tensor, int]:
+    """``n`` times L queries for the same keys: ``[..., n·L, d]``; the answer, and where it is mapped over."""
+    query = query.movedim(places[0], -3)
+    length = query.shape[-2]
+    if mask is not None:
+        if places[1] is not None:
+            mask = _aligned(mask, places[1], query.dim()).movedim(0, -3)
+            mask = mask.expand(*mask.shape[:-2], length, mask.shape[-1]).flatten(-3, -2)
+        elif mask.dim() > 1 and mask.shape[-2] > 1:
+            rows = mask.unsqueeze(-3)
+            mask = rows.expand(*rows.shape[:-3], count, *rows.shape[-2:]).flatten(-3, -2)
+    answer = attention(query.flatten(-3, -2), key, value, mask, scale=scale)
+    return answer.reshape(*answer.shape[:-2], count, length, answer.shape[-1]), answer.dim() - 2
+
+
+def _larger_batch(
+    count: int,
+    places: tuple[Any, ...],
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    scale: float | None,
+) -> Tensor:
+    """``[n, ..., L, d]``: what is not mapped over is repeated, without being copied."""
+    queries, keys, values = (
+        tensor.expand(count, *tensor.shape) if place is None else tensor.movedim(place, 0)
+        for tensor, place in zip((query, key, value), places[:3], strict=True)
+    )
+    if mask is not None and places[3] is not None:
+        mask = _aligned(mask, places[3], queries.dim())
+    return attention(queries, keys, values, mask, scale=scale)
+
+
+def _aligned(mask: Tensor, place: int, dimensions: int) -> Tensor:
+    """A mask that is mapped over, with that in front, and as many dimensions as the queries have with it in front."""
+    first = mask.movedim(place, 0)
+    return first.reshape(len(first), *[1] * (dimensions - first.dim()), *first.shape[1:])
