@@ -128,6 +128,11 @@ SICK: dict[str, tuple[dict[str, np.ndarray], str]] = {
         "ED713",
     ),
     "by heart": ({"loss": falling(end=0.05, scale=0.01), "val_loss": np.full(N, 4.1)}, "ED714"),
+    "warm-up without an end": ({"loss": falling(), "lr": np.linspace(1e-5, 1e-3, N)}, "ED720"),
+    "thrown at the start": (
+        {"loss": falling() + 9 * np.isin(TIME, (2, 3, 4)), "lr": np.linspace(1e-3, 0, N)},
+        "ED720",
+    ),
     "spiky": ({"loss": falling() + 5.0 * np.isin(TIME, (40, 55, 61))}, "ED715"),
 }
 

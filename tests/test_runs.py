@@ -27,6 +27,7 @@ from energydiag.pipeline import inspect_run
 from energydiag.results import Diagnosis, Measurement
 from energydiag.runs import HEAD_RANGES, NAMES, RunLog, Series, Told, limits_of, measure_run, read_run
 from energydiag.runs.names import matched
+from energydiag.runs.source import Source
 from energydiag.runs.table import Format, Table
 from energydiag.runs.trends import change, mean, oscillation, repeats, spikes, tail
 
@@ -68,13 +69,17 @@ def expected(header: list[str], rows: list[tuple[float | None, ...]]) -> dict[st
     return {name: values for name, values in columns.items() if values}
 
 
+def parsed(content: bytes, name: str) -> Table:
+    path = written(content)
+    assert [known.name for known in FORMATS.values() if known.recognises(path, content)] == [name]
+    return FORMATS[name].read(path, Source(path))
+
+
 @settings(deadline=None)
 @given(tables, st.sampled_from(",;\t"))
 def test_any_table_comes_back_from_csv(table: tuple[list[str], list[tuple[float | None, ...]]], delimiter: str) -> None:
     content = as_csv(*table, delimiter)
-    assert FORMATS["csv"].recognises(content)
-    assert not FORMATS["jsonl"].recognises(content)
-    read = FORMATS["csv"].parse(content)
+    read = parsed(content, "csv")
     np.testing.assert_equal(numbers(read), expected(*table))
     assert not read.wordy
     assert not read.notes
@@ -84,9 +89,7 @@ def test_any_table_comes_back_from_csv(table: tuple[list[str], list[tuple[float 
 @given(tables)
 def test_any_table_comes_back_from_jsonl(table: tuple[list[str], list[tuple[float | None, ...]]]) -> None:
     content = as_jsonl(*table)
-    assert FORMATS["jsonl"].recognises(content)
-    assert not FORMATS["csv"].recognises(content)
-    read = FORMATS["jsonl"].parse(content)
+    read = parsed(content, "jsonl")
     np.testing.assert_equal(numbers(read), expected(*table))
     assert read.rows == len(table[1])
 
@@ -201,6 +204,7 @@ def test_names_are_told_apart_by_form_and_then_by_alias() -> None:
     assert len(notes) == 1
     assert "`Train/Loss_epoch` would fit as well" in notes[0]
     assert matched(["loss", "other"], {"loss": "other"})[0] == {"loss": "other"}
+    assert matched(["train_loss_epoch", "train_loss_step"], {})[0] == {"loss": "train_loss_step"}
 
 
 def test_no_name_means_two_things() -> None:
@@ -443,6 +447,8 @@ def test_losses_by_hand() -> None:
     assert found["run.loss.fall"].value == pytest.approx(0.75)
     assert found["run.points"].value == 40
     assert found["run.steps"].value == 39
+    assert found["run.loss.early_rise"].value == 0
+    assert measured(log_of(loss=[2.0, 5.0, *[1.0] * 38]))["run.loss.early_rise"].value == pytest.approx(1.5)
     chance, floor = math.log(4), math.log1p(3 * math.exp(-2))
     assert found["run.chance_gap"].value == pytest.approx((chance - 1) / chance)
     assert found["run.floor_gap"].value == pytest.approx((1 - floor) / (chance - floor))
@@ -495,6 +501,7 @@ def test_the_optimiser_by_hand() -> None:
     assert found["run.weight_norm.change"].value == pytest.approx(0.25)
     assert found["run.weight_norm.last"].value == pytest.approx(1.25)
     assert found["run.learning_rate.warmup"].value == pytest.approx(0.1)
+    assert found["run.learning_rate.peak_at"].value == pytest.approx(1 / 39)
 
 
 def test_the_logged_limit_counts_and_an_infinite_one_clips_nothing() -> None:

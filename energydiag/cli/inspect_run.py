@@ -21,7 +21,9 @@ def inspect_run(
     run: Annotated[
         Path,
         typer.Argument(
-            help="Training log, CSV or JSONL, or the folder with metrics.csv and config.json.", show_default=False
+            help="Training log, or the folder with one and config.json: CSV, JSONL, TensorBoard, trainer_state.json, "
+            "MLflow, trackio. PATH#RUN names one of several runs.",
+            show_default=False,
         ),
     ],
     map: Annotated[

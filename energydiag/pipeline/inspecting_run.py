@@ -37,7 +37,8 @@ def inspect_run(
     """Measures the log of a training run and says what the run suffers from.
 
     Args:
-        path: The log (CSV or JSONL), or the folder that holds ``metrics.csv`` and perhaps ``config.json``.
+        path: The log, in any of the formats of ``docs/run-logs.md``, or the folder that holds one and perhaps
+            ``config.json``; where there are several runs, with ``#`` and the id or name of one behind it.
         names: Our names to those of the log's columns, where they are not found by themselves.
         batch_size: Contexts per step; None: as ``config.json`` says. Likewise the following.
         negatives: Negatives per context, where they are not just the batch's other contexts.
@@ -49,7 +50,7 @@ def inspect_run(
 
     Raises:
         UnreadableFile: The log is missing, of no known format, or holds no numbers.
-        UsageError: It has no loss, or what was told does not fit.
+        UsageError: It has no loss, there are several runs, or what was told does not fit.
     """
     log = read_run(path, names)
     limits = limits_of(log, Told(batch_size, negatives, head, tau))

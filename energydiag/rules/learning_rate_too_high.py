@@ -95,6 +95,7 @@ RULE = Rule(
         "ED709",
         "ED711",
         "ED715",
+        "ED720",
     ),
     fixes=("lower-learning-rate",),
 )

@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 from energydiag.runs.names import listed
-from energydiag.runs.table import MOST_COLUMNS, Format, Table, decoded, lines_of, plural, table_of
+from energydiag.runs.source import Source
+from energydiag.runs.table import MOST_COLUMNS, Columns, Format, Table, decoded, lines_of, named, plural
 
 _DELIMITERS = ",;\t"
+_TOGETHER = 50_000
+"""Cells that are turned into numbers at once, column by column, which is four times as fast."""
 
 
-def _recognises(start: bytes) -> bool:
+def _recognises(_path: Path, start: bytes) -> bool:
     try:
         text = decoded(start[: start.rfind(b"\n") + 1] or start).lstrip()
     except ValueError:
@@ -20,13 +24,13 @@ def _recognises(start: bytes) -> bool:
     return bool(text) and text[0] not in "{[<" and "\0" not in text
 
 
-def _parse(content: bytes) -> Table:
-    notes: list[str] = []
+def _read(path: Path, source: Source) -> Table:
+    content, notes = source.content(path), list[str]()
     reader = csv.reader(lines_of(content), delimiter=_delimiter(content))
     try:
         header = next((row for row in reader if any(cell.strip() for cell in row)), [])
         names = _names(header, notes)
-        return table_of(_rows(reader, names, notes), lambda: notes)
+        return _columns(reader, names, notes).table(notes=tuple(notes))
     except csv.Error as error:
         raise ValueError(f"is no CSV: {error} in line {reader.line_num}") from error
 
@@ -71,17 +75,23 @@ def _names(header: list[str], notes: list[str]) -> list[str]:
     return kept
 
 
-def _rows(reader: Iterator[list[str]], names: list[str], notes: list[str]) -> Iterator[dict[str, str]]:
-    wrong = 0
+def _columns(reader: Iterator[list[str]], names: list[str], notes: list[str]) -> Columns:
+    columns, waiting, wrong = Columns(), list[list[str]](), 0
+    together = max(1, _TOGETHER // len(names))
     for row in reader:
         if not any(cell.strip() for cell in row):
             continue
         if len(row) != len(names):
             wrong += 1
             continue
-        yield {name: cell for name, cell in zip(names, row, strict=True) if name}
+        waiting.append(row)
+        if len(waiting) == together:
+            columns.add_texts(names, waiting)
+            waiting = []
+    columns.add_texts(names, waiting)
     if wrong:
         notes.append(f"{plural(wrong, 'row')} left out, with more or fewer cells than the header.")
+    return columns
 
 
 def _is_number(text: str) -> bool:
@@ -92,4 +102,4 @@ def _is_number(text: str) -> bool:
     return True
 
 
-FORMAT = Format("csv", _recognises, _parse)
+FORMAT = Format("csv", _recognises, named("metrics.csv"), _read)

@@ -3,45 +3,47 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from energydiag.runs.table import Format, Table, decoded, lines_of, plural, table_of
+from energydiag.runs.source import Source
+from energydiag.runs.table import Columns, Format, Table, decoded, lines_of, named, plural
 
-_MOST_CHARACTERS = 4 << 20
+MOST_CHARACTERS = 4 << 20
 """Of a line: what JSON describes in a few bytes takes a hundred in memory."""
 
 
-def _recognises(start: bytes) -> bool:
+def _recognises(_path: Path, start: bytes) -> bool:
     try:
         text = decoded(start[: start.rfind(b"\n") + 1] or start).lstrip()
     except ValueError:
         return False
-    return text.startswith("{")
+    return text.startswith("{") and not is_trainer_state(start)
 
 
-def _parse(content: bytes) -> Table:
-    notes: list[str] = []
-    table = table_of(_rows((line for line in lines_of(content) if line.strip()), notes), lambda: notes)
-    if not table.rows:
-        raise ValueError("holds no line that is a JSON object")
-    return table
+def is_trainer_state(start: bytes) -> bool:
+    """Whether a file that begins like this is one object with the Hugging Face Trainer's history in it."""
+    return b'"log_history"' in start
 
 
-def _rows(lines: Iterable[str], notes: list[str]) -> Iterator[dict[str, Any]]:
-    wrong = 0
-    for line in lines:
+def _read(path: Path, source: Source) -> Table:
+    columns, wrong = Columns(), 0
+    for line in lines_of(source.content(path)):
+        if not line.strip():
+            continue
         try:
-            row = json.loads(line) if len(line) <= _MOST_CHARACTERS else None
-            flat = dict(flattened(row, "/")) if isinstance(row, dict) else None
+            row = json.loads(line) if len(line) <= MOST_CHARACTERS else None
+            cells = None if not isinstance(row, dict) else list(flattened(row, "/"))
         except (ValueError, RecursionError):
-            flat = None
-        if flat is None:
+            cells = None
+        if cells is None:
             wrong += 1
         else:
-            yield flat
-    if wrong:
-        notes.append(f"{plural(wrong, 'line')} left out, no JSON object.")
+            columns.add(cells)
+    if not columns.rows:
+        raise ValueError("holds no line that is a JSON object")
+    return columns.table(notes=(f"{plural(wrong, 'line')} left out, no JSON object.",) if wrong else ())
 
 
 def flattened(row: dict[str, Any], separator: str, before: str = "") -> Iterator[tuple[str, Any]]:
@@ -53,4 +55,4 @@ def flattened(row: dict[str, Any], separator: str, before: str = "") -> Iterator
             yield f"{before}{key}", value
 
 
-FORMAT = Format("jsonl", _recognises, _parse)
+FORMAT = Format("jsonl", _recognises, named("metrics.jsonl"), _read)

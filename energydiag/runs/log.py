@@ -47,12 +47,14 @@ class RunLog:
     """What a training log says.
 
     Attributes:
-        series: By our names (see `energydiag.runs.names`).
-        names: Our name of every series, to the name that it has in the file.
-        config: Settings of the run as text, from ``config.json`` where there is one; inner keys after a dot.
-        path: The file with the numbers.
+        series: By our names (see `energydiag.runs.names`); ``seconds`` is wall clock since its first point.
+        names: Our name of every series, to the name that it has in the file; without ``seconds`` where the format
+            keeps them beside the numbers.
+        config: Settings of the run as text, from the log itself and from ``config.json`` or ``hparams.yaml`` beside it;
+            inner keys after a dot.
+        path: The file or folder with the numbers.
         format: What it is written in.
-        sha256: Of the file.
+        sha256: Of the file, or of the run's files one after the other.
         rows: How many rows were read.
         notes: What was assumed, and what was not understood.
     """

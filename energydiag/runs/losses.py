@@ -6,6 +6,7 @@ its points, from that half's first to its last step, with Sen's interval widened
 
 * ``run.loss.first``, ``run.loss.last``, ``run.loss.best``: the first value, the last ones, the lowest one.
 * ``run.loss.fall``: (first − last) / |first|.
+* ``run.loss.early_rise``: (highest of the first tenth of the points, ten at least − first) / |first|.
 * ``run.loss.slope_last_half``: in the loss's own unit; below 0 it falls.
 * ``run.loss.rise``: the same over |last|, where it counts as a rise.
 * ``run.spikes``: points above the median of the eleven around them by six robust standard deviations (1.4826 times the
@@ -43,6 +44,8 @@ def _measure(run: Run) -> Iterable[Measurement | Skipped]:
     yield Measurement("run.loss.best", float(loss.value.min()), "nat", n)
     if first:
         yield measured("run.loss.fall", _fall(first, last), "1")
+        early = float(loss.value[: max(10, n // 10)].max())
+        yield Measurement("run.loss.early_rise", (early - first) / abs(first), "1", n)
     slope = change(late)
     yield measured("run.loss.slope_last_half", slope, "nat")
     if slope is not None and last.value:

@@ -2,7 +2,8 @@
 
 A name matches whole, whatever its case and punctuation, with or without ``train/`` before it, ``_step`` or ``_epoch``
 after it, and the run's name that W&B's export writes before it. For ``validation`` may stand ``val``, ``valid``,
-``eval`` or ``heldout``, in front or behind. Nothing is guessed from parts of names.
+``eval`` or ``heldout``, in front or behind. Nothing is guessed from parts of names. Of two that fit as well, the one
+that is not a mean over an epoch is taken.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ _HELD_OUT = "val|valid|validation|eval|heldout|held_out"
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "step": ("step", "global_step", "trainer_global_step", "iteration", "iter", "it", "update", "updates", "epoch"),
+    "seconds": (
+        *("seconds", "elapsed", "elapsed_seconds", "elapsed_time", "wall_time", "walltime", "wall_clock", "runtime"),
+        *("timestamp", "relative_time_process", "relative_time_wall"),
+    ),
     "loss": _LOSSES,
     "info_nce": _CONTRAST,
     "validation_loss": tuple(f"validation_{name}" for name in (*_CONTRAST, *_LOSSES)),
@@ -90,13 +95,15 @@ def matched(columns: Iterable[str], given: Mapping[str, str]) -> tuple[dict[str,
     for ours, aliases in NAMES.items():
         if ours in given:
             continue
-        ranked = sorted((rank, name) for name in free if (rank := _rank(name, aliases)) is not None)
+        ranked = sorted(
+            (rank, name.lower().endswith("epoch"), name) for name in free if (rank := _rank(name, aliases)) is not None
+        )
         if not ranked:
             continue
-        found[ours] = ranked[0][1]
+        found[ours] = ranked[0][-1]
         if len(ranked) > 1 and ours != "step":  # a log that counts steps often counts epochs, too
-            others = listed([name for _, name in ranked[1:]])
-            notes.append(f"`{cut(ranked[0][1])}` was taken as {ours}; {others} would fit as well (--map {ours}=NAME).")
+            others = listed([name for *_, name in ranked[1:]])
+            notes.append(f"`{cut(ranked[0][-1])}` was taken as {ours}; {others} would fit as well (--map {ours}=NAME).")
     return found, tuple(notes)
 
 

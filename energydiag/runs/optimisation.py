@@ -12,7 +12,8 @@
   weights:updates"). ``run.update_ratio.first`` is the first one that was logged.
 * ``run.weight_norm.change``: largest |‖w‖ / ‖w₀‖ − 1| over the run; 0 where nothing moved.
 * ``run.weight_norm.last``: the last ‖w‖ over ‖w₀‖.
-* ``run.learning_rate.peak``, and ``run.learning_rate.warmup``: the first rate over it.
+* ``run.learning_rate.peak``, and ``run.learning_rate.warmup``: the first rate over it. ``run.learning_rate.peak_at``:
+  the share of the logged steps that had passed when the rate first came within a thousandth of its peak.
 """
 
 from __future__ import annotations
@@ -47,6 +48,10 @@ def _measure(run: Run) -> Iterable[Measurement | Skipped]:
         yield Measurement("run.learning_rate.peak", peak, "1", len(rate))
         if peak > 0:
             yield Measurement("run.learning_rate.warmup", float(rate.value[0]) / peak, "1", len(rate))
+            steps = rate.step - rate.step[0]
+            if steps[-1] > 0:
+                reached = float(steps[int((rate.value >= 0.999 * peak).argmax())] / steps[-1])
+                yield Measurement("run.learning_rate.peak_at", reached, "1", len(rate))
 
 
 def _gradients(norm: Series) -> Iterable[Measurement]:

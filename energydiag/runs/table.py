@@ -6,20 +6,25 @@ import codecs
 import io
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from energydiag.runs.log import FloatArray
+from energydiag.runs.source import Source
 
 _MISSING = frozenset({"", "none", "null", "na", "n/a", "-"})
 _WORDS = {"true": 1.0, "false": 0.0}
 
 MOST_COLUMNS = 10_000
 """Of a log; trainers that log every layer have some thousand."""
+
+MOST_NUMBERS = 10_000_000
+"""Of a log, ten times a run of 50,000 steps and twenty quantities; they take up to 32 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,18 @@ class Table:
         rows: How many rows were read.
         wordy: Cells that hold something else than a number, counted by column.
         notes: Rows and columns that could not be read, and why.
+        step: Step of every row, where the format itself says it; NaN where a row has none.
+        time: Wall clock of every row, in seconds since 1970, where the format itself says it.
+        config: Settings of the run as text, where the format keeps them.
     """
 
     columns: Mapping[str, Column]
     rows: int
     wordy: Mapping[str, int]
     notes: tuple[str, ...] = ()
+    step: FloatArray | None = None
+    time: FloatArray | None = None
+    config: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,46 +64,110 @@ class Format:
 
     Attributes:
         name: What the result calls it.
-        recognises: Whether a file that begins like this is one.
-        parse: From the whole content to a table; a ValueError says, in a sentence's end, why it is none.
+        recognises: Whether a plain file, which begins like this (64 KiB at most), is one.
+        inside: What a folder holds of it: the file, or the folder itself where that is the log; None for nothing.
+        read: From the file or folder to a table; a ValueError says, in a sentence's end, why it is none.
     """
 
     name: str
-    recognises: Callable[[bytes], bool]
-    parse: Callable[[bytes], Table]
+    recognises: Callable[[Path, bytes], bool]
+    inside: Callable[[Path], Path | None]
+    read: Callable[[Path, Source], Table]
 
 
-def table_of(rows: Iterable[Mapping[str, Any]], notes: Callable[[], Iterable[str]] = tuple) -> Table:
-    """A table from rows of cells.
+def named(*names: str) -> Callable[[Path], Path | None]:
+    """Finds the first of these files in a folder."""
 
-    Args:
-        rows: Cells by the name of their column; a column may be missing from a row.
-        notes: Asked once all rows were taken.
-    """
-    found: dict[str, tuple[array[int], array[float]]] = {}
-    wordy: Counter[str] = Counter()
-    count = 0
-    for row in rows:
-        for name, cell in row.items():
-            if name not in found:
-                if len(found) == MOST_COLUMNS:
-                    raise ValueError(f"has more than {MOST_COLUMNS} columns")
-                found[name] = (array("q"), array("d"))
-            where, values = found[name]
+    def inside(folder: Path) -> Path | None:
+        return next((folder / name for name in names if (folder / name).is_file()), None)
+
+    return inside
+
+
+class Columns:
+    """Columns that grow while a log is read."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._found: dict[str, tuple[array[int], array[float]]] = {}
+        self._wordy: Counter[str] = Counter()
+        self._numbers = 0
+
+    def add(self, cells: Iterable[tuple[str, Any]]) -> None:
+        """One more row, from names and cells."""
+        row, known, count = self.rows, self._found, 0
+        for name, cell in cells:
+            found = known.get(name) or self._column(name)
+            if type(cell) is not float:  # most are, so that the others may take longer
+                try:
+                    cell = _number(cell)
+                except (ValueError, OverflowError):
+                    self._wordy[name] += 1
+                    continue
+                if cell is None:
+                    continue
+            found[0].append(row)
+            found[1].append(cell)
+            count += 1
+        self.rows += 1
+        self._count(count)
+
+    def add_texts(self, names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """More rows of text, each with as many cells as there are names; what has an empty name is left out."""
+        for name, texts in zip(names, zip(*rows, strict=True)):  # noqa: B905 - no row at all has no cells either
+            if name:
+                self._extend(name, texts)
+        self.rows += len(rows)
+
+    def table(self, **more: Any) -> Table:
+        """What was read; arguments are further fields of `Table`."""
+        columns = {
+            name: Column(np.array(where, dtype=np.int64), np.array(values, dtype=np.float64))
+            for name, (where, values) in self._found.items()
+        }
+        return Table(columns, self.rows, dict(self._wordy), **more)
+
+    def _extend(self, name: str, texts: Sequence[str]) -> None:
+        where, values = self._found.get(name) or self._column(name)
+        places: Sequence[int] = range(self.rows, self.rows + len(texts))
+        if "" in texts:
+            places = [place for place, text in zip(places, texts, strict=True) if text]
+            texts = [text for text in texts if text]
+        try:
+            numbers = list(map(float, texts))
+        except ValueError:  # a word
+            places, numbers = self._numbers_among(name, places, texts)
+        where.extend(places)
+        values.extend(numbers)
+        self._count(len(numbers))
+
+    def _numbers_among(self, name: str, places: Sequence[int], texts: Sequence[str]) -> tuple[list[int], list[float]]:
+        kept, numbers = list[int](), list[float]()
+        for place, text in zip(places, texts, strict=True):
             try:
-                number = _number(cell)
-            except (ValueError, OverflowError):
-                wordy[name] += 1
+                number = _number(text)
+            except ValueError:
+                self._wordy[name] += 1
                 continue
             if number is not None:
-                where.append(count)
-                values.append(number)
-        count += 1
-    columns = {
-        name: Column(np.array(where, dtype=np.int64), np.array(values, dtype=np.float64))
-        for name, (where, values) in found.items()
-    }
-    return Table(columns, count, dict(wordy), tuple(notes()))
+                kept.append(place)
+                numbers.append(number)
+        return kept, numbers
+
+    def _column(self, name: str) -> tuple[array[int], array[float]]:
+        if len(self._found) == MOST_COLUMNS:
+            raise ValueError(f"has more than {MOST_COLUMNS} columns")
+        return self._found.setdefault(name, (array("q"), array("d")))
+
+    def _count(self, more: int) -> None:
+        self._numbers += more
+        check_count(self._numbers)
+
+
+def check_count(numbers: int) -> None:
+    """Raises a ValueError where a log has more numbers than are read."""
+    if numbers > MOST_NUMBERS:
+        raise ValueError(f"has more than {MOST_NUMBERS:,} numbers")
 
 
 def _number(cell: Any) -> float | None:

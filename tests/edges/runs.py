@@ -19,6 +19,7 @@ STILL: Values = {"run.loss.first": 4.0, "run.loss.last": 4.0, "run.loss.fall": 0
 RISES, FROM_START = "run.gradient.rises", "run.gradient.growth_from_start"
 SUMMED: Values = {RISES: 0.9, FROM_START: 40.0, "run.loss.fall": 0.0}
 QUIET: Values = {NORM: 1.0, LONGEST: 2.0, USUAL: 1.0}
+BEGINS, PEAK_AT = "run.learning_rate.warmup", "run.learning_rate.peak_at"
 
 EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED701", {**STUCK, OFF_CHANCE: (0.01, 0.05)}, {**STUCK, OFF_CHANCE: (0.01, 0.049)}, "critical"),
@@ -171,6 +172,20 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ),
     ("ED715", {"run.spikes": 1, "run.spikes.height": 1}, {"run.spikes": 2, "run.spikes.height": 1}, "warning"),
     ("ED715", {"run.spikes": 2, "run.spikes.height": 0.5}, {"run.spikes": 2, "run.spikes.height": 0.51}, "warning"),
+    (
+        "ED720",
+        {BEGINS: 0.5, PEAK_AT: 0.0, "run.loss.early_rise": 0.5},
+        {BEGINS: 0.5, PEAK_AT: 0.0, "run.loss.early_rise": 0.51},
+        "warning",
+    ),
+    (
+        "ED720",
+        {BEGINS: 0.49, PEAK_AT: 0.0, "run.loss.early_rise": 1.0},
+        {BEGINS: 1.0, PEAK_AT: 0.0, "run.loss.early_rise": 1.0},
+        "warning",
+    ),
+    ("ED720", {BEGINS: 0.1, PEAK_AT: 0.9}, {BEGINS: 0.1, PEAK_AT: 0.91}, "warning"),
+    ("ED720", {BEGINS: 0.5, PEAK_AT: 1.0}, {BEGINS: 0.49, PEAK_AT: 1.0}, "warning"),
     ("ED716", {"run.weight_norm.last": 0.52}, {"run.weight_norm.last": 0.51}, "warning"),
     (
         "ED716",
