@@ -4,7 +4,7 @@ BIN := .venv/bin
 # torch's own index would be asked for builds with CUDA otherwise; the constraint names the build that CI uses
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test ray-test lint samples bench fault-guard docs clean
+.PHONY: demo test ray-test browser-test lint samples bench fault-guard docs clean
 
 demo: .venv/installed
 	$(BIN)/energydiag demo || test $$? -eq 1
@@ -15,6 +15,10 @@ test: .venv/installed-dev lint
 # the test on a cluster of two nodes alone; `make test` runs it too
 ray-test: .venv/installed-dev
 	$(BIN)/pytest -n 0 tests/test_ray.py
+
+# needs a Chromium on the path, or CHROMIUM=PATH; `make test` skips these tests where there is none
+browser-test: .venv/installed-dev
+	BROWSER_TEST=1 $(BIN)/pytest -n 0 tests/test_browser.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -167,13 +167,19 @@ def harm_in(format: str, text: str) -> list[str]:
         found += [line for line in text.splitlines() if line.startswith(("=", "+", "@", "# evil"))]
     if format == "junit":
         found += [element.tag for element in ElementTree.fromstring(text).iter() if element.tag not in _JUNIT]
-    if format == "json":
+    if format in ("json", "sarif"):
         json.loads(text)
+    if format == "html":  # written so that a parser of XML reads it too
+        for element in ElementTree.fromstring(text).iter():
+            found += [element.tag] if element.tag in ("script", "img", "iframe", "form", "object", "embed") else []
+            found += [name for name in element.attrib if name.startswith("on") or name in ("src", "style")]
+    if format == "github":
+        found += [line for line in text.splitlines() if not re.match(r"::(error|warning|notice) (file|title)=", line)]
     return found
 
 
 _JUNIT = {"testsuites", "testsuite", "testcase", "failure", "skipped", "system-out"}
-FORMATS = ("text", "md", "json", "junit")
+FORMATS = ("text", "md", "json", "junit", "html", "sarif", "github")
 
 
 def outputs(folder: Path) -> list[object]:

@@ -2,8 +2,8 @@
 
 A finding is a test case: a critical one fails, a warning passes and stands in its output. What could not be measured is
 skipped. A repair is one test case, and so is every number that it is judged on, against the original and against the
-control. Of several checkpoints each is one test case, which fails where it is critical or has no result. ``--fail-on``
-changes nothing here; it decides the exit code.
+control. Of several checkpoints each is one test case, which fails where it is critical or has no result. Of a
+comparison each number and each limit is one. ``--fail-on`` changes nothing here; it decides the exit code.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Literal
 from xml.etree import ElementTree
 
 from energydiag.inert import inert
+from energydiag.reports.compared_wording import compared_headline, first_name, limit_line, side_of
 from energydiag.reports.fleet_wording import labels
 from energydiag.reports.report import Look, Report, Result
 from energydiag.reports.wording import alternatives, amount, headline, interval, repair_headline, short
-from energydiag.results import Comparison, Diagnosis, Finding, Fleet, Measurement, MetricChange, Repair
+from energydiag.results import Compared, Comparison, Diagnosis, Finding, Fleet, Measurement, MetricChange, Repair
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,17 @@ def _render(result: Result, _look: Look) -> str:
 
 
 def _cases(result: Result) -> Iterable[_Case]:
+    if isinstance(result, Compared):
+        return _compared_cases(result)
     if isinstance(result, Fleet):
         return _fleet_cases(result)
     return _repair_cases(result) if isinstance(result, Repair) else _diagnosis_cases(result)
 
 
 def _suite(result: Result) -> str:
-    if isinstance(result, Fleet):
+    if isinstance(result, Compared):
+        path = first_name(result)
+    elif isinstance(result, Fleet):
         path = result.batch.get("path", "")
     elif isinstance(result, Repair):
         path = result.checkpoint
@@ -152,6 +157,29 @@ def _metric_cases(group: str, comparison: Comparison) -> Iterable[_Case]:
             yield _Case(group, metric.name, "failure", metric.verdict, told)
         else:
             yield _Case(group, metric.name, lines=(told,))
+
+
+def _compared_cases(compared: Compared) -> Iterable[_Case]:
+    """Every number that the verdict rests on, by side, and every limit."""
+    if not compared.judged:
+        yield _Case("compare", compared_headline(compared))
+    for metric in compared.judged:
+        values = ", ".join(f"{side} {short(value)}" for side, value in metric.values.items())
+        told = f"{metric.verdict}: change {short(metric.delta)}{_in_brackets(metric)}; {values}"
+        lines = (told, *([metric.reason] if metric.reason else []))
+        name = f"{metric.name} of {side_of(metric)}" if len(compared.sides) > 2 else metric.name
+        if metric.verdict == "regressed":
+            yield _Case("compare", name, "failure", metric.verdict, told, lines[1:])
+        else:
+            yield _Case("compare", name, lines=lines)
+    for limit in compared.limits:
+        told, name = limit_line(limit), f"{limit.metric} of {limit.side}"
+        if limit.verdict == "broken":
+            yield _Case("compare.limits", name, "failure", "limit", told)
+        else:
+            yield _Case("compare.limits", name, lines=(told,))
+    for skipped in compared.skipped:
+        yield _Case("compare", skipped.name, "skipped", message=skipped.reason)
 
 
 def _in_brackets(number: Measurement | MetricChange) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from energydiag.reports.compared_markdown import compared_blocks
 from energydiag.reports.fleet_markdown import fleet_blocks
 from energydiag.reports.markdown import bullets, code, commands, fitted, folded, plain, table
 from energydiag.reports.report import Look, Report, Result
@@ -24,12 +25,14 @@ from energydiag.reports.wording import (
     short,
     variant,
 )
-from energydiag.results import Comparison, Diagnosis, Finding, Fleet, Measurement, Repair, Skipped
+from energydiag.results import Compared, Comparison, Diagnosis, Finding, Fleet, Measurement, Repair, Skipped
 
 _INTERVAL = "95 % interval"
 
 
 def _render(result: Result, look: Look) -> str:
+    if isinstance(result, Compared):
+        return fitted(compared_blocks(result, look))
     if isinstance(result, Fleet):
         return fitted(fleet_blocks(result, look))
     return fitted(_repair(result, look) if isinstance(result, Repair) else _diagnosis(result, look))

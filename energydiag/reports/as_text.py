@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from energydiag.reports.compared_text import compared_parts
 from energydiag.reports.diagnosis_text import diagnosis_parts
 from energydiag.reports.fleet_text import fleet_parts
 from energydiag.reports.repair_text import repair_parts
 from energydiag.reports.report import Look, Report, Result
-from energydiag.results import Fleet, Repair
+from energydiag.results import Compared, Fleet, Repair
 
 
 def _render(result: Result, look: Look) -> str:
@@ -33,6 +34,8 @@ def _render(result: Result, look: Look) -> str:
 
 
 def _parts(result: Result, look: Look) -> Iterable[RenderableType]:
+    if isinstance(result, Compared):
+        return compared_parts(result, look)
     if isinstance(result, Repair):
         return repair_parts(result, look)
     return fleet_parts(result, look) if isinstance(result, Fleet) else diagnosis_parts(result, look)

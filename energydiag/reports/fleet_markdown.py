@@ -20,6 +20,9 @@ from energydiag.reports.markdown import bullets, code, commands, plain, table
 from energydiag.reports.report import Look
 from energydiag.results import Fleet, Inspected
 
+_ROOM = 40_000
+"""Bytes of the table, which is what somebody looks at in the morning: about 300 checkpoints."""
+
 
 def fleet_blocks(fleet: Fleet, look: Look) -> Iterable[str]:
     """The comment, block by block."""
@@ -32,7 +35,7 @@ def fleet_blocks(fleet: Fleet, look: Look) -> Iterable[str]:
     if fleet.rows:
         titles = ("step", *map(code, shown))
         rows = [_row(row, names[row.checkpoint], shown) for row in fleet.rows]
-        yield table(("checkpoint", "step", "verdict", "first finding", *titles[1:]), rows, numbers=titles)
+        yield table(("checkpoint", "step", "verdict", "first finding", *titles[1:]), rows, numbers=titles, room=_ROOM)
     found = [
         f"{code(finding.code)} {plain(finding.name)} ({plain(finding.severity)}) comes first in "
         f"{plain(listed([names[row.checkpoint] for row in rows]))}. "

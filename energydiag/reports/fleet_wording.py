@@ -50,8 +50,8 @@ def _counted(count: int) -> str:
 def batch_line(fleet: Fleet) -> str:
     """What all were measured on."""
     facts = fleet.batch
-    samples = f": {samples_line(facts)}" if facts.keys() >= {"samples", "samples_used", "episodes"} else ""
-    return f"{facts.get('path', '')}{samples}"
+    samples = samples_line(facts) if facts.keys() >= {"samples", "samples_used", "episodes"} else ""
+    return ": ".join(part for part in (facts.get("path", ""), samples) if part)
 
 
 def labels(rows: Sequence[Inspected]) -> list[str]:

@@ -49,17 +49,20 @@ def _reference(match: re.Match[str]) -> str:
     return f"&#{ord(match[0])};"
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[str] = ()) -> str:
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Iterable[str] = (), room: int = _PIECE
+) -> str:
     """A table of cells that are Markdown already.
 
     Args:
         columns: Their titles.
         rows: As many cells each as there are columns; rows that would make the table too long are left out and counted.
         numbers: Titles of the columns that are set flush right.
+        room: Bytes of all rows.
     """
     right = set(numbers)
     rule = ["---:" if column in right else "---" for column in columns]
-    kept, left_out = _within(_PIECE, [_row(row) for row in rows])
+    kept, left_out = _within(room, [_row(row) for row in rows])
     note = ["", f"*{left_out} more rows are in the JSON result.*"] if left_out else []
     return "\n".join([_row(columns), _row(rule), *kept, *note])
 

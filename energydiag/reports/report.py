@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from energydiag.discovery import discover
-from energydiag.results import Diagnosis, Fleet, Repair
+from energydiag.results import Compared, Diagnosis, Fleet, Repair
 
-Result: TypeAlias = Diagnosis | Repair | Fleet
+Result: TypeAlias = Diagnosis | Repair | Fleet | Compared
 """What a format can show."""
 
 

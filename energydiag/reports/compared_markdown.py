@@ -1,0 +1,62 @@
+"""A comparison as a comment on a pull request: better or worse, in which numbers, and what else differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from energydiag.reports.compared_wording import (
+    at_line,
+    change_cells,
+    change_columns,
+    compared_headline,
+    elsewhere,
+    limit_line,
+    ranked,
+    side_lines,
+)
+from energydiag.reports.markdown import bullets, code, commands, folded, plain, table
+from energydiag.reports.report import Look
+from energydiag.results import Compared, MetricChange
+
+_NUMBERS = ("first", "other", "change", "p")
+
+
+def compared_blocks(compared: Compared, look: Look) -> Iterable[str]:
+    """The comment, block by block."""
+    yield f"## {plain(compared_headline(compared))}"
+    yield bullets(f"{code(name)}: {plain(told)}" for name, told in side_lines(compared))
+    if compared.limits:
+        yield "**Limits**"
+        yield bullets(f"{code(limit.metric)}: {plain(limit_line(limit))}" for limit in compared.limits)
+    if compared.judged:
+        yield f"### {plain(at_line(compared))}"
+        yield _changes(compared, compared.judged)
+    if compared.differences:
+        names = [side.name for side in compared.sides]
+        rows = [[code(one.name), *(plain(one.values.get(name, "")) for name in names)] for one in compared.differences]
+        title = f"Settings that differ ({len(rows)})"
+        yield folded(title, table(("setting", *map(plain, names)), rows))
+    if compared.rankings and len(compared.sides) > 2:
+        lines = (f"{code(one.name)} {plain(one.at)}: {plain(ranked(one))}" for one in compared.rankings)
+        yield folded("Best first", bullets(lines))
+    others = elsewhere(compared)
+    if others:
+        yield folded(f"Elsewhere in the runs ({len(others)})", _changes(compared, others))
+    if compared.notes:
+        yield "**Good to know**"
+        yield bullets(plain(note) for note in compared.notes)
+    if compared.skipped:
+        lines = (f"{code(one.name)}: {plain(one.reason)}" for one in compared.skipped)
+        yield folded(f"Not compared ({len(compared.skipped)})", bullets(lines))
+    if look.next_command:
+        yield "**Next**"
+        yield commands(look.next_command)
+
+
+def _changes(compared: Compared, metrics: Sequence[MetricChange]) -> str:
+    columns = change_columns(compared, metrics)
+    rows = [
+        [code(cell) if column == "metric" else plain(cell) for column, cell in zip(columns, cells, strict=True)]
+        for cells in (change_cells(metric, columns) for metric in metrics)
+    ]
+    return table(columns, rows, numbers=_NUMBERS)

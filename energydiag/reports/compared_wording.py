@@ -1,0 +1,125 @@
+"""What every format says of a comparison in the same words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from energydiag.reports.wording import interval, short
+from energydiag.results import Compared, Limit, MetricChange, Ranking
+from energydiag.results.comparison import Change
+
+_HEADLINES: Mapping[Change, tuple[str, str]] = {
+    "improved": ("", " is better than "),
+    "regressed": ("", " is worse than "),
+    "unchanged": ("", " does not differ in what matters from "),
+    "inconclusive": ("too little is known to tell ", " from "),
+    "incomparable": ("", " cannot be compared with "),
+}
+_ORDER: tuple[Change, ...] = ("regressed", "improved", "inconclusive", "incomparable", "unchanged")
+_NAMED = 3
+"""Sides that a headline names; more are counted."""
+
+
+def compared_headline(compared: Compared) -> str:
+    """First line: which side is how against the first."""
+    before, between = _HEADLINES[compared.verdict]
+    others = [side.name for side in compared.sides[1:]]
+    own = {side: side_verdict(compared, side) for side in others}
+    same = [side for side in others if own[side] == compared.verdict]
+    named = ", ".join(same or others)
+    who = named if len(same or others) <= _NAMED else f"{len(same or others)} of {len(others)}"
+    return f"{compared.verdict.upper()}: {before}{who or 'nothing'}{between}{first_name(compared)}"
+
+
+def first_name(compared: Compared) -> str:
+    """What the first side is called."""
+    return compared.sides[0].name if compared.sides else "the first"
+
+
+def side_of(metric: MetricChange) -> str:
+    """The side that is compared with the first."""
+    return list(metric.values)[-1] if metric.values else ""
+
+
+def first_value(metric: MetricChange) -> float | None:
+    """The number of the first side, where there are two."""
+    return next(iter(metric.values.values())) if len(metric.values) > 1 else None
+
+
+def second_value(metric: MetricChange) -> float | None:
+    """The number of the other side."""
+    return list(metric.values.values())[-1] if metric.values else None
+
+
+def side_verdict(compared: Compared, side: str) -> Change:
+    """Of one side: regressed if one metric is, else improved if one metric is."""
+    found = {m.verdict for m in compared.judged if side_of(m) == side}
+    return next((verdict for verdict in _ORDER if verdict in found), "incomparable")
+
+
+def count_line(compared: Compared, side: str) -> str:
+    """How many numbers of a side did what."""
+    counted = Counter(m.verdict for m in compared.judged if side_of(m) == side)
+    return ", ".join(f"{counted[verdict]} {verdict}" for verdict in _ORDER if counted[verdict]) or "nothing in common"
+
+
+def side_lines(compared: Compared) -> list[tuple[str, str]]:
+    """Every side with its files, the first one marked."""
+    lines = []
+    for place, side in enumerate(compared.sides):
+        files = ", ".join(path for path in side.paths[:4] if path != side.name)
+        more = f" and {len(side.paths) - 4} more" if len(side.paths) > 4 else ""
+        told = "what the others are compared with" if place == 0 else count_line(compared, side.name)
+        lines.append((side.name, f"{told}{f'; {files}{more}' if files else ''}"))
+    return lines
+
+
+def change_columns(compared: Compared, metrics: Sequence[MetricChange]) -> list[str]:
+    """Titles of the table of changes; columns that would be empty are left out."""
+    columns = ["metric"]
+    columns += ["at"] if any(m.at for m in metrics) and len({m.at for m in metrics}) > 1 else []
+    columns += ["side"] if len(compared.sides) > 2 else []
+    columns += ["first", "other", "change", "95 % interval"]
+    columns += ["p"] if any(m.p is not None for m in metrics) else []
+    return [*columns, "better", "verdict", *(["why"] if any(m.reason for m in metrics) else [])]
+
+
+def change_cells(metric: MetricChange, columns: Iterable[str]) -> list[str]:
+    """One row of the table of changes."""
+    first, second = first_value(metric), second_value(metric)
+    cells = {
+        "metric": metric.name,
+        "at": metric.at,
+        "side": side_of(metric),
+        "first": "" if first is None else short(first),
+        "other": "" if second is None else short(second),
+        "change": short(metric.delta),
+        "95 % interval": interval(metric),
+        "p": "" if metric.p is None else short(metric.p),
+        "better": "" if metric.better == "none" else metric.better,
+        "verdict": metric.verdict,
+        "why": metric.reason,
+    }
+    return [cells[column] for column in columns]
+
+
+def ranked(ranking: Ranking) -> str:
+    """All sides of a ranking, the best first."""
+    return " > ".join(f"{side} ({short(value)})" for side, value in ranking.values.items())
+
+
+def limit_line(limit: Limit) -> str:
+    """What was allowed and what came."""
+    how = "worse" if limit.worse_by >= 0 else "better"
+    return f"{limit.side}: {how} by {short(abs(limit.worse_by))}, allowed {limit.allowed}: {limit.verdict}"
+
+
+def elsewhere(compared: Compared) -> list[MetricChange]:
+    """Changes at other places than the one that the verdict rests on."""
+    return [m for m in compared.metrics if m.at != compared.at]
+
+
+def at_line(compared: Compared) -> str:
+    """Where in the runs the verdict was taken."""
+    return f"Changes ({compared.at})" if compared.at else "Changes"
