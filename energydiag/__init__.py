@@ -25,12 +25,12 @@ if TYPE_CHECKING:
         load_checkpoint,
     )
     from energydiag.plan import TrainingPlan
-    from energydiag.results import Compared, Diagnosis, Fleet, Repair
+    from energydiag.results import Comparison, Diagnosis, Fleet, Repair
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Compared": "energydiag.results",
+    "Comparison": "energydiag.results",
     "Diagnosis": "energydiag.results",
     "Fleet": "energydiag.results",
     "Monitor": "energydiag.monitor",
@@ -50,7 +50,7 @@ _HOME = {
 }
 
 __all__ = [
-    "Compared",
+    "Comparison",
     "Diagnosis",
     "Fleet",
     "Monitor",

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from energydiag.results import Comparison, Measurement, MetricChange
-from energydiag.results.comparison import Better, Change, direction, smallest_change
+from energydiag.results import Changes, Measurement, MetricChange
+from energydiag.results.changes import Better, Change, direction, overall, smallest_change
 
 PROOF = (
     "auroc.swap",
@@ -31,7 +31,7 @@ def compare(
     second: Sequence[Measurement],
     sides: tuple[str, str],
     names: Iterable[str] | None = None,
-) -> Comparison:
+) -> Changes:
     """Second against first, metric by metric.
 
     Args:
@@ -43,7 +43,7 @@ def compare(
     before, after = ({m.name: m for m in side} for side in (first, second))
     wanted = list(names) if names is not None else [m.name for m in first]
     metrics = tuple(_change(before[n], after[n], sides) for n in wanted if n in before and n in after)
-    return Comparison(sides, _overall(metrics), metrics)
+    return Changes(sides, overall(metrics), metrics)
 
 
 _ONE_ERROR = 84
@@ -97,17 +97,6 @@ def _verdict(delta: float, interval: tuple[float, float] | None, better: Better,
     if high < 0 and -size >= matters:
         return "regressed"
     return "unchanged" if -matters < low and high < matters else "inconclusive"
-
-
-def _overall(metrics: Iterable[MetricChange]) -> Change:
-    seen = {m.verdict for m in metrics if m.better != "none"}
-    if not seen:
-        return "incomparable"
-    if "regressed" in seen:
-        return "regressed"
-    if "improved" in seen:
-        return "improved"
-    return "inconclusive" if "inconclusive" in seen else "unchanged"
 
 
 def over_seeds(runs: Sequence[Sequence[Measurement]], seed: int) -> tuple[Measurement, ...]:

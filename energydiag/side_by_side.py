@@ -21,14 +21,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from energydiag.results.comparison import Better, Change, MetricChange
+from energydiag.results.changes import NO_DIRECTION, Better, MetricChange
 from energydiag.statistics import FloatArray, holm, student_chance, student_quantile
 
 LEVEL = 0.05
 """Chance of calling a difference that is none, over all metrics together."""
 
 _NO_ERROR = "one number a side, without an interval; give runs with other seeds and --group-by seed"
-NO_DIRECTION = "neither direction is better"
 
 
 @dataclass(frozen=True)
@@ -73,13 +72,6 @@ def changes(numbers: Mapping[str, Sequence[Number]]) -> tuple[MetricChange, ...]
         if (other.name, other.at) == (one.name, one.at)
     ]
     return tuple(row for place in dict.fromkeys(r.at for r in rows) for row in _corrected(rows, place))
-
-
-def verdict(rows: Iterable[MetricChange]) -> Change:
-    """Of the worst row: regressed if one is, else improved if one is."""
-    seen = {row.verdict for row in rows if row.better != "none"}
-    order: tuple[Change, ...] = ("regressed", "improved", "inconclusive", "unchanged")
-    return next((one for one in order if one in seen), "incomparable")
 
 
 def _corrected(rows: Sequence[MetricChange], place: str) -> Iterable[MetricChange]:

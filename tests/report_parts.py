@@ -12,7 +12,7 @@ from energydiag.results import (
     Ablation,
     Applied,
     Band,
-    Compared,
+    Changes,
     Comparison,
     Curve,
     Diagnosis,
@@ -30,7 +30,7 @@ from energydiag.results import (
     Skipped,
 )
 
-Result = Diagnosis | Repair | Fleet | Compared
+Result = Diagnosis | Repair | Fleet | Comparison
 
 NASTY = (
     *("|", "\\", "`", "```", "\n", "\n\n", "\r", "\u2028", "\t", "    ", "<", ">", "<!--", "</details>", "<script>"),
@@ -109,12 +109,12 @@ def repair(text: str | None = None, many: int = 1) -> Repair:
             ),
         )
 
-    def against(side: str, before: float, verdict: Any) -> Comparison:
+    def against(side: str, before: float, verdict: Any) -> Changes:
         values = {side: before, told("after"): 0.98}
         delta = 0.98 - before
         better = MetricChange(told("auroc.swap"), values, delta, (delta - 0.004, delta + 0.004), "higher", verdict)
         same = MetricChange("top1.swap", {side: 0.5, "after": 0.5}, 0, None, "higher", "unchanged")
-        return Comparison((side, "after"), verdict, (better, same) * many)
+        return Changes((side, "after"), verdict, (better, same) * many)
 
     return Repair(
         verdict="not-improved",
@@ -218,7 +218,7 @@ def fleet(text: str | None = None, many: int = 1) -> Fleet:
     return Fleet(tuple(rows), diagnosis(text).batch, created="2026-01-02T03:04:05+00:00", energydiag_version="0.1.0")
 
 
-def compared(text: str | None = None, many: int = 1) -> Compared:
+def compared(text: str | None = None, many: int = 1) -> Comparison:
     """Three runs, one better and one worse than the first; with a text, as `diagnosis`."""
 
     def told(usual: str) -> str:
@@ -239,7 +239,7 @@ def compared(text: str | None = None, many: int = 1) -> Compared:
         y = tuple(slope * value for value in x)
         return Band("run.auroc", side, x, y, tuple(v - 1 for v in y), tuple(v + 1 for v in y))
 
-    return Compared(
+    return Comparison(
         verdict="regressed",
         subject="runs",
         at="the last tenth",

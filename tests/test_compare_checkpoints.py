@@ -22,13 +22,13 @@ WORDS = ("--batch", DUMP, "--limit", 96, "--swap-size", 32, "--quiet")
 
 
 @pytest.fixture(scope="module")
-def found() -> energydiag.Compared:
+def found() -> energydiag.Comparison:
     return compare_checkpoints(
         [SAMPLES / "original.pt", SAMPLES / "healthy.safetensors"], DUMP, [ORIGINAL, ModelOptions()], **FAST
     )
 
 
-def test_the_healthy_one_is_better_and_its_losses_are_another_scales(found: energydiag.Compared) -> None:
+def test_the_healthy_one_is_better_and_its_losses_are_another_scales(found: energydiag.Comparison) -> None:
     assert found.verdict == "improved"
     assert [side.name for side in found.sides] == ["original.pt", "healthy.safetensors"]
     rows = {row.name: row for row in found.metrics}
@@ -39,7 +39,7 @@ def test_the_healthy_one_is_better_and_its_losses_are_another_scales(found: ener
     assert "head" in {difference.name for difference in found.differences}
 
 
-def test_each_change_is_that_of_two_inspections_draw_by_draw(found: energydiag.Compared) -> None:
+def test_each_change_is_that_of_two_inspections_draw_by_draw(found: energydiag.Comparison) -> None:
     batch = energydiag.load_batch(DUMP)
     sides = [
         energydiag.inspect(energydiag.load_checkpoint(SAMPLES / name, **of), batch, **FAST)
@@ -63,7 +63,7 @@ def test_the_same_checkpoint_twice_is_unchanged() -> None:
 
 
 def test_a_baseline_is_paired_where_it_was_made_alike(
-    found: energydiag.Compared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    found: energydiag.Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     kept = tmp_path / "known.json"
     known = ("compare", "checkpoints", SAMPLES / "original.pt", "--head", "original", "--nhead", 8, *WORDS)

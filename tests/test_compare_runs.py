@@ -18,7 +18,7 @@ from test_cli import run
 from energydiag.errors import UnreadableFile, UsageError
 from energydiag.pipeline import compare_runs
 from energydiag.pipeline.comparing_runs import distinct_names
-from energydiag.results import Compared
+from energydiag.results import Comparison
 from energydiag.runs.log import Series
 from energydiag.runs.places import at_best, at_end, at_step, step_at_time
 
@@ -62,7 +62,7 @@ def write_run(
     return folder
 
 
-def verdicts(compared: Compared) -> dict[str, str]:
+def verdicts(compared: Comparison) -> dict[str, str]:
     return {row.name: row.verdict for row in compared.judged}
 
 
@@ -216,7 +216,7 @@ def test_names_are_as_long_as_it_takes() -> None:
 
 def test_the_result_survives_json(tmp_path: Path) -> None:
     found = compare_runs([write_run(tmp_path / "a", 1), write_run(tmp_path / "b", 2)])
-    again = Compared.from_dict(json.loads(found.to_json()))
+    again = Comparison.from_dict(json.loads(found.to_json()))
     assert again.to_json() == found.to_json()
     assert len(found.to_frame()) == len(found.metrics)
 

@@ -26,8 +26,8 @@ from energydiag.pipeline.repair_files import empty_folder
 from energydiag.pipeline.repairing import Examined, examine, plan_repair
 from energydiag.pipeline.splitting import check_apart, split_by_episode
 from energydiag.plan import TrainingPlan
-from energydiag.results import Comparison, Diagnosis, Measurement, MetricChange, Repair
-from energydiag.results.comparison import Change, smallest_change
+from energydiag.results import Changes, Diagnosis, Measurement, MetricChange, Repair
+from energydiag.results.changes import Change, smallest_change
 from energydiag.training import loop
 from energydiag.training.loop import TrainingOutcome
 from energydiag.training.validation import Look
@@ -35,9 +35,9 @@ from energydiag.training.validation import Look
 SMALL = TrainingPlan(steps=6, batch_size=8, validate_every=3, log_every=2)
 
 
-def compared(*verdicts: tuple[str, Change]) -> Comparison:
+def compared(*verdicts: tuple[str, Change]) -> Changes:
     metrics = tuple(MetricChange(name, {}, 0.0, None, "higher", verdict) for name, verdict in verdicts)
-    return Comparison(("a", "b"), "unchanged", metrics)
+    return Changes(("a", "b"), "unchanged", metrics)
 
 
 def diagnosed(*measurements: Measurement) -> Diagnosis:
@@ -61,7 +61,7 @@ ASTRAY = Measurement("field.correction_gain.k8", -0.3, "1", 10, (-0.4, -0.2))
         (BETTER, BETTER, diagnosed(ASTRAY), "not-improved"),
     ],
 )
-def test_what_counts(before: Comparison, control: Comparison, after: Diagnosis, verdict: str) -> None:
+def test_what_counts(before: Changes, control: Changes, after: Diagnosis, verdict: str) -> None:
     assert judge_repair(before, control, after, diverged=False)[0] == verdict
     assert judge_repair(before, control, after, diverged=True)[0] == "diverged"
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from energydiag.results.comparison import Better, MetricChange
-from energydiag.side_by_side import LEVEL, Number, changes, verdict
+from energydiag.results.changes import Better, MetricChange, overall
+from energydiag.side_by_side import LEVEL, Number, changes
 from energydiag.statistics import Resampler, holm, student_chance, student_quantile
 
 
@@ -96,7 +96,7 @@ def test_a_side_that_is_known_exactly_leaves_the_others_scatter() -> None:
 def test_verdicts(first: Number, second: Number, wanted: str) -> None:
     row = only(first, second)
     assert row.verdict == wanted
-    assert verdict([row]) == wanted
+    assert overall([row]) == wanted
 
 
 def test_what_is_apart_is_told() -> None:
@@ -136,7 +136,7 @@ def _called(shift: float, metrics: int, pairs: int) -> float:
                 sides[name].append(
                     number(found.value, f"auroc.{metric}", draws=found.draws, matters=0.005, freedom=63.0)
                 )
-        called += verdict(changes(sides)) in ("improved", "regressed")
+        called += overall(changes(sides)) in ("improved", "regressed")
     return called / pairs
 
 
@@ -148,4 +148,4 @@ def test_nothing_is_seldom_called_something_and_five_percent_are_nearly_always_f
 def test_a_mapping_of_one_side_has_no_rows() -> None:
     alone: Mapping[str, Sequence[Number]] = {"a": [number(0.9)]}
     assert changes(alone) == ()
-    assert verdict(()) == "incomparable"
+    assert overall(()) == "incomparable"

@@ -12,7 +12,7 @@ import typer
 from energydiag.errors import UsageError
 
 if TYPE_CHECKING:
-    from energydiag.results import Compared, MetricChange
+    from energydiag.results import Comparison, MetricChange
 
 
 class Sort(str, Enum):
@@ -70,7 +70,7 @@ def limits_of(pairs: Sequence[str] | None) -> dict[str, str]:
     return found
 
 
-def sorted_by(compared: Compared, order: Sort) -> Compared:
+def sorted_by(compared: Comparison, order: Sort) -> Comparison:
     """The same comparison with its rows in this order."""
     from dataclasses import replace
 
@@ -84,7 +84,7 @@ def sorted_by(compared: Compared, order: Sort) -> Compared:
     return replace(compared, metrics=tuple(sorted(compared.metrics, key=keys[order])))
 
 
-def exit_code(compared: Compared, inconclusive_fails: bool) -> int:
+def exit_code(compared: Comparison, inconclusive_fails: bool) -> int:
     """1 at a regression, or where limits were given at a broken one; 3 where that is asked for and nothing is sure."""
     if compared.limits:
         verdicts = {limit.verdict for limit in compared.limits}

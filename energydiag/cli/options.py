@@ -63,7 +63,8 @@ Ignore = Annotated[list[str] | None, typer.Option(help="Do not ask these rules; 
 Formats = Annotated[
     list[str] | None,
     typer.Option(
-        "--format", help="text, json, md or junit; as FORMAT=PATH it goes to a file. Repeatable. [default: text]"
+        "--format",
+        help="text, json, md, html, junit, sarif or github; as FORMAT=PATH it goes to a file. Repeatable. [default: text]",
     ),
 ]
 Output = Annotated[Path | None, typer.Option(help="File for the one format without a path of its own; - is stdout.")]

@@ -13,7 +13,7 @@ from energydiag.cli.output import destinations, write, write_figures
 from energydiag.errors import UnreadableFile, first_line
 from energydiag.inert import inert
 from energydiag.plain_file import read_plain
-from energydiag.results import SCHEMA_VERSION, Compared, Diagnosis, Fleet, Repair
+from energydiag.results import SCHEMA_VERSION, Comparison, Diagnosis, Fleet, Repair
 from energydiag.results.checking import checked
 
 _MOST_BYTES = 64 << 20
@@ -36,7 +36,7 @@ def report(
         typer.echo(f"figures: {picture}", err=True)
 
 
-def _read(path: Path) -> Diagnosis | Repair | Fleet | Compared:
+def _read(path: Path) -> Diagnosis | Repair | Fleet | Comparison:
     try:
         plain = _inert(json.loads(read_plain(path, _MOST_BYTES, "it is no result of energydiag.").decode()))
     except (ValueError, RecursionError) as error:
@@ -48,11 +48,11 @@ def _read(path: Path) -> Diagnosis | Repair | Fleet | Compared:
                 f"{path} has schema_version {str(version)[:20]}; this energydiag reads {SCHEMA_VERSION}.",
                 "upgrade energydiag.",
             )
-        kinds: dict[str, type[Diagnosis | Repair | Fleet | Compared]] = {
-            kind.kind: kind for kind in (Repair, Fleet, Compared)
+        kinds: dict[str, type[Diagnosis | Repair | Fleet | Comparison]] = {
+            kind.kind: kind for kind in (Repair, Fleet, Comparison)
         }
         # what is drawn trusts its types
-        found: Diagnosis | Repair | Fleet | Compared = checked(kinds.get(plain["kind"], Diagnosis).from_dict(plain))
+        found: Diagnosis | Repair | Fleet | Comparison = checked(kinds.get(plain["kind"], Diagnosis).from_dict(plain))
         return found
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, RecursionError) as error:
         raise UnreadableFile(

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from energydiag.discovery import discover
-from energydiag.results import Compared, Diagnosis, Fleet, Repair
+from energydiag.results import Comparison, Diagnosis, Fleet, Repair
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Result = TypeVar("Result", Diagnosis, Repair, Fleet, Compared)
+Result = TypeVar("Result", Diagnosis, Repair, Fleet, Comparison)
 
 POSITIVE = "#0072b2"
 NEGATIVE = "#d55e00"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from energydiag.atomic import write_with
 from energydiag.figures.figure import figures
-from energydiag.results import Compared, Diagnosis, Fleet, Repair
+from energydiag.results import Comparison, Diagnosis, Fleet, Repair
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -25,7 +25,7 @@ _STYLE: dict[str, Any] = {
 }
 
 
-def save_figures(result: Diagnosis | Repair | Fleet | Compared, folder: Path) -> tuple[Path, ...]:
+def save_figures(result: Diagnosis | Repair | Fleet | Comparison, folder: Path) -> tuple[Path, ...]:
     """Writes ``overview`` and one figure per aspect, each as PNG and SVG.
 
     Args:
@@ -50,7 +50,7 @@ def save_figures(result: Diagnosis | Repair | Fleet | Compared, folder: Path) ->
     return tuple(written)
 
 
-def _page(result: Diagnosis | Repair | Fleet | Compared, draws: list[Any]) -> Canvas:
+def _page(result: Diagnosis | Repair | Fleet | Comparison, draws: list[Any]) -> Canvas:
     from matplotlib.figure import Figure as Canvas
 
     columns = 1 if len(draws) == 1 else 2
@@ -63,12 +63,12 @@ def _page(result: Diagnosis | Repair | Fleet | Compared, draws: list[Any]) -> Ca
     return canvas
 
 
-def _title(result: Diagnosis | Repair | Fleet | Compared) -> str:
+def _title(result: Diagnosis | Repair | Fleet | Comparison) -> str:
     if isinstance(result, Repair):
         count = len(result.applied)
         done = f"{count} fix{'' if count == 1 else 'es'}"
         return f"{result.verdict}: {done}, {'accepted' if result.accepted else 'not accepted'}"
-    if isinstance(result, Compared):
+    if isinstance(result, Comparison):
         names = [side.name for side in result.sides]
         return f"{', '.join(names[1:])} against {names[0]}: {result.verdict}"
     if isinstance(result, Fleet):

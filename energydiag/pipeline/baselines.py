@@ -17,7 +17,7 @@ from energydiag.errors import UnreadableFile, UsageError, first_line
 from energydiag.inert import inert
 from energydiag.plain_file import read_plain
 from energydiag.results import SCHEMA_VERSION, Side
-from energydiag.results.compared import Subject
+from energydiag.results.comparison import Subject
 from energydiag.side_by_side import Number
 
 KIND = "baseline"

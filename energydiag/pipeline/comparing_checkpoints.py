@@ -17,9 +17,9 @@ from energydiag.pipeline.comparing_runs import distinct_names, rankings
 from energydiag.pipeline.inspecting import inspect, inspect_checkpoint
 from energydiag.pipeline.limits import kept_to
 from energydiag.pipeline.loading import ModelOptions
-from energydiag.results import Compared, Diagnosis, Difference, Measurement, Side, Skipped
-from energydiag.results.comparison import direction, smallest_change
-from energydiag.side_by_side import Number, changes, verdict
+from energydiag.results import Comparison, Diagnosis, Difference, Measurement, Side, Skipped
+from energydiag.results.changes import direction, overall, smallest_change
+from energydiag.side_by_side import Number, changes
 
 COMPARED = (
     *("auroc.swap", "top1.swap", "mrr.swap", "gap.swap", "loss.swap", "auroc.policy", "field.spearman"),
@@ -48,7 +48,7 @@ def compare_checkpoints(
     command: Iterable[str] = (),
     progress: Callable[[str], None] | None = None,
     **options: Any,
-) -> Compared:
+) -> Comparison:
     """Compares checkpoints with the first of them, each measured on the same samples with the same draws.
 
     Args:
@@ -108,7 +108,7 @@ def diagnosed(
 
 def compare(
     first: EnergyFunction | Diagnosis, second: EnergyFunction | Diagnosis, batch: Batch | None = None, **options: Any
-) -> Compared:
+) -> Comparison:
     """Second against first, on the same samples.
 
     Args:
@@ -138,7 +138,7 @@ def compare_diagnoses(
     allowed: Mapping[str, str] | None = None,
     baseline: Baseline | None = None,
     command: Iterable[str] = (),
-) -> Compared:
+) -> Comparison:
     """Compares diagnoses, by their names in tables, with the first of them or with the baseline.
 
     Raises:
@@ -153,8 +153,8 @@ def compare_diagnoses(
     rows = changes(numbers)
     if not rows:
         raise UsageError("There is no metric that all sides have.", "see them with `inspect checkpoint --details`.")
-    return Compared(
-        verdict=verdict(rows),
+    return Comparison(
+        verdict=overall(rows),
         subject="checkpoints",
         at="",
         sides=tuple(state.side for state in states),

@@ -18,12 +18,13 @@ from energydiag import __version__
 from energydiag.errors import UsageError
 from energydiag.pipeline.baselines import Baseline, read_baseline
 from energydiag.pipeline.limits import kept_to
-from energydiag.results import Band, Compared, Difference, MetricChange, Ranking, Side, Skipped
+from energydiag.results import Band, Comparison, Difference, MetricChange, Ranking, Side, Skipped
+from energydiag.results.changes import overall
 from energydiag.runs import Limits, RunLog, Told, limits_of, read_run
 from energydiag.runs.log import FloatArray, Series
 from energydiag.runs.meaning import HEAD, MEANINGS, NEGATIVES, NONE_BETTER, TAU, Meaning
 from energydiag.runs.places import Reading, at_best, at_end, at_step, step_at_time
-from energydiag.side_by_side import Number, changes, verdict
+from energydiag.side_by_side import Number, changes
 
 LAST, BEST, STEP, TIME = "last", "best", "equal step", "equal time"
 PLACES = (STEP, LAST, BEST, TIME)
@@ -86,7 +87,7 @@ def compare_runs(
     baseline: str | Path | None = None,
     told: Told | None = None,
     command: Iterable[str] = (),
-) -> Compared:
+) -> Comparison:
     """Compares training runs with the first of them, from their logs alone.
 
     Args:
@@ -125,8 +126,8 @@ def compare_runs(
         raise UsageError("The runs have no metric in common.", "say what they call the same: --map loss=NAME.")
     here = [row for row in rows if row.at == judged_at]
     sides = (*([] if state is None else [state.side]), *(_side(group) for group in groups))
-    return Compared(
-        verdict=verdict(here),
+    return Comparison(
+        verdict=overall(here),
         subject="runs",
         at=judged_at,
         sides=sides,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from energydiag.batch import Batch
 from energydiag.comparing import PROOF
-from energydiag.results import Comparison, Diagnosis
+from energydiag.results import Changes, Diagnosis
 from energydiag.results.repair import RepairVerdict
 
 WITHOUT_POLICY = (
@@ -42,8 +42,8 @@ def indifferent(before: Diagnosis, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def judge_repair(
-    against_before: Comparison,
-    against_control: Comparison,
+    against_before: Changes,
+    against_control: Changes,
     after: Diagnosis,
     *,
     diverged: bool,
@@ -63,7 +63,7 @@ def judge_repair(
     if diverged:
         return "diverged", ("Training met a loss that is not finite; the last good weights were kept.",)
 
-    def named(comparison: Comparison, verdict: str) -> list[str]:
+    def named(comparison: Changes, verdict: str) -> list[str]:
         return [m.name for m in comparison.metrics if m.verdict == verdict]
 
     harmed = [name for name in named(against_before, "regressed") if name not in indifferent]

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from energydiag.inert import inert
-from energydiag.reports.compared_wording import compared_headline, limit_line, side_lines, side_of
+from energydiag.reports.comparison_wording import compared_headline, limit_line, side_lines, side_of
 from energydiag.reports.fleet_wording import failed_line, fleet_headline
 from energydiag.reports.locations import in_repository
 from energydiag.reports.report import Look, Report, Result
 from energydiag.reports.wording import alternatives, headline, repair_headline, short
-from energydiag.results import Compared, Comparison, Diagnosis, Fleet, Repair
+from energydiag.results import Changes, Comparison, Diagnosis, Fleet, Repair
 
 Level = Literal["error", "warning", "notice"]
 
@@ -73,7 +73,7 @@ def _property(text: str) -> str:
 
 
 def _notes(result: Result) -> Iterable[_Note]:
-    if isinstance(result, Compared):
+    if isinstance(result, Comparison):
         return _compared_notes(result)
     if isinstance(result, Fleet):
         return _fleet_notes(result)
@@ -125,7 +125,7 @@ def _repair_notes(repair: Repair) -> Iterable[_Note]:
             yield from _regressions(f"against {side}", comparison, path)
 
 
-def _regressions(title: str, comparison: Comparison, path: str) -> Iterable[_Note]:
+def _regressions(title: str, comparison: Changes, path: str) -> Iterable[_Note]:
     for metric in comparison.metrics:
         if metric.verdict == "regressed":
             values = ", ".join(f"{side} {short(value)}" for side, value in metric.values.items())
@@ -134,7 +134,7 @@ def _regressions(title: str, comparison: Comparison, path: str) -> Iterable[_Not
             )
 
 
-def _compared_notes(compared: Compared) -> Iterable[_Note]:
+def _compared_notes(compared: Comparison) -> Iterable[_Note]:
     """Where limits were set these decide what is an error, else every number that got worse is one."""
     broken = [limit for limit in compared.limits if limit.verdict == "broken"]
     worse: Level = "warning" if compared.limits else "error"

@@ -19,13 +19,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from energydiag.reports.blocks import Page, Tone
-from energydiag.reports.compared_page import compared_page
+from energydiag.reports.comparison_page import comparison_page
 from energydiag.reports.diagnosis_page import diagnosis_page
 from energydiag.reports.fleet_page import fleet_page
 from energydiag.reports.markdown import one_line
 from energydiag.reports.repair_page import repair_page
 from energydiag.reports.report import Look, Report, Result
-from energydiag.results import Compared, Fleet, Repair
+from energydiag.results import Comparison, Fleet, Repair
 
 LIMIT = 1_000_000
 """Bytes of a page at most."""
@@ -80,8 +80,8 @@ def _icon(tone: Tone) -> str:
 
 
 def _page(result: Result, look: Look) -> Page:
-    if isinstance(result, Compared):
-        return compared_page(result, look)
+    if isinstance(result, Comparison):
+        return comparison_page(result, look)
     if isinstance(result, Fleet):
         return fleet_page(result, look)
     return repair_page(result, look) if isinstance(result, Repair) else diagnosis_page(result, look)

@@ -15,11 +15,11 @@ from typing import Literal
 from xml.etree import ElementTree
 
 from energydiag.inert import inert
-from energydiag.reports.compared_wording import compared_headline, first_name, limit_line, side_of
+from energydiag.reports.comparison_wording import compared_headline, first_name, limit_line, side_of
 from energydiag.reports.fleet_wording import labels
 from energydiag.reports.report import Look, Report, Result
 from energydiag.reports.wording import alternatives, amount, headline, interval, repair_headline, short
-from energydiag.results import Compared, Comparison, Diagnosis, Finding, Fleet, Measurement, MetricChange, Repair
+from energydiag.results import Changes, Comparison, Diagnosis, Finding, Fleet, Measurement, MetricChange, Repair
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _render(result: Result, _look: Look) -> str:
 
 
 def _cases(result: Result) -> Iterable[_Case]:
-    if isinstance(result, Compared):
+    if isinstance(result, Comparison):
         return _compared_cases(result)
     if isinstance(result, Fleet):
         return _fleet_cases(result)
@@ -72,7 +72,7 @@ def _cases(result: Result) -> Iterable[_Case]:
 
 
 def _suite(result: Result) -> str:
-    if isinstance(result, Compared):
+    if isinstance(result, Comparison):
         path = first_name(result)
     elif isinstance(result, Fleet):
         path = result.batch.get("path", "")
@@ -149,7 +149,7 @@ def _repair_cases(repair: Repair) -> Iterable[_Case]:
             yield from _metric_cases(f"repair.against_{side}", comparison)
 
 
-def _metric_cases(group: str, comparison: Comparison) -> Iterable[_Case]:
+def _metric_cases(group: str, comparison: Changes) -> Iterable[_Case]:
     for metric in comparison.metrics:
         values = ", ".join(f"{side} {short(value)}" for side, value in metric.values.items())
         told = f"{metric.verdict}: change {short(metric.delta)}{_in_brackets(metric)}; {values}"
@@ -159,7 +159,7 @@ def _metric_cases(group: str, comparison: Comparison) -> Iterable[_Case]:
             yield _Case(group, metric.name, lines=(told,))
 
 
-def _compared_cases(compared: Compared) -> Iterable[_Case]:
+def _compared_cases(compared: Comparison) -> Iterable[_Case]:
     """Every number that the verdict rests on, by side, and every limit."""
     if not compared.judged:
         yield _Case("compare", compared_headline(compared))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from energydiag.reports.compared_markdown import compared_blocks
+from energydiag.reports.comparison_markdown import compared_blocks
 from energydiag.reports.fleet_markdown import fleet_blocks
 from energydiag.reports.markdown import bullets, code, commands, fitted, folded, plain, table
 from energydiag.reports.report import Look, Report, Result
@@ -25,13 +25,13 @@ from energydiag.reports.wording import (
     short,
     variant,
 )
-from energydiag.results import Compared, Comparison, Diagnosis, Finding, Fleet, Measurement, Repair, Skipped
+from energydiag.results import Changes, Comparison, Diagnosis, Finding, Fleet, Measurement, Repair, Skipped
 
 _INTERVAL = "95 % interval"
 
 
 def _render(result: Result, look: Look) -> str:
-    if isinstance(result, Compared):
+    if isinstance(result, Comparison):
         return fitted(compared_blocks(result, look))
     if isinstance(result, Fleet):
         return fitted(fleet_blocks(result, look))
@@ -157,7 +157,7 @@ def _arms(repair: Repair, names: Iterable[str], title: str) -> str:
     return table([title, *arms], rows, numbers=arms)
 
 
-def _changes(title: str, comparison: Comparison) -> str:
+def _changes(title: str, comparison: Changes) -> str:
     rows = [[code(m.name), short(m.delta), interval(m), plain(m.verdict)] for m in comparison.metrics]
     content = table(("metric", "change", _INTERVAL, "verdict"), rows, numbers=("change",))
     return folded(f"{plain(title)}: {plain(comparison.verdict)}", content)

@@ -17,11 +17,11 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from energydiag.inert import escaped, inert
-from energydiag.reports.compared_wording import limit_line, side_of
+from energydiag.reports.comparison_wording import limit_line, side_of
 from energydiag.reports.locations import in_repository
 from energydiag.reports.report import Look, Report, Result
 from energydiag.reports.wording import alternatives, amount, interval, repair_headline, short
-from energydiag.results import Compared, Diagnosis, Finding, Fleet, MetricChange, Repair, Skipped
+from energydiag.results import Comparison, Diagnosis, Finding, Fleet, MetricChange, Repair, Skipped
 
 Level = Literal["error", "warning", "note", "none"]
 
@@ -101,7 +101,7 @@ def _all(result: Result) -> tuple[list[_Hit], list[_Notice]]:
         return found, failed
     if isinstance(result, Repair):
         return _repair_hits(result)
-    if isinstance(result, Compared):
+    if isinstance(result, Comparison):
         return _compared_hits(result)
     path = _subject(result)
     return list(_hits(result, path)), [*_open(result.inconclusive, path, "note"), *_open(result.skipped, path, "none")]
@@ -151,7 +151,7 @@ def _repair_hits(repair: Repair) -> tuple[list[_Hit], list[_Notice]]:
     return hits, list(_open(repair.skipped, path, "none"))
 
 
-def _compared_hits(compared: Compared) -> tuple[list[_Hit], list[_Notice]]:
+def _compared_hits(compared: Comparison) -> tuple[list[_Hit], list[_Notice]]:
     """Every number that got worse, and every limit that was broken, at the side's first file."""
     paths = {side.name: side.paths[0] for side in compared.sides if side.paths}
     hits: list[_Hit] = []

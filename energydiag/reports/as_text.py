@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from energydiag.reports.compared_text import compared_parts
+from energydiag.reports.comparison_text import compared_parts
 from energydiag.reports.diagnosis_text import diagnosis_parts
 from energydiag.reports.fleet_text import fleet_parts
 from energydiag.reports.repair_text import repair_parts
 from energydiag.reports.report import Look, Report, Result
-from energydiag.results import Compared, Fleet, Repair
+from energydiag.results import Comparison, Fleet, Repair
 
 
 def _render(result: Result, look: Look) -> str:
@@ -34,7 +34,7 @@ def _render(result: Result, look: Look) -> str:
 
 
 def _parts(result: Result, look: Look) -> Iterable[RenderableType]:
-    if isinstance(result, Compared):
+    if isinstance(result, Comparison):
         return compared_parts(result, look)
     if isinstance(result, Repair):
         return repair_parts(result, look)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from energydiag.reports.chart import Chart, Dot, Limit, Series
 from energydiag.reports.chart_scale import Kind
 from energydiag.results import (
-    Compared,
+    Changes,
     Comparison,
     Curve,
     Diagnosis,
@@ -367,7 +367,7 @@ def _of_repair(repair: Repair) -> Iterable[Chart]:
     yield from _repair_losses(repair.curves)
 
 
-def compared_charts(compared: Compared) -> Iterable[Chart]:
+def compared_charts(compared: Comparison) -> Iterable[Chart]:
     """The curves of every side with what lies around them, and the changes with their intervals."""
     looks = {side.name: look for look, side in enumerate(compared.sides)}
     by_name: dict[str, list[Series]] = {}
@@ -404,7 +404,7 @@ def _over(ends: tuple[float, float] | None, unit: float) -> tuple[float | None, 
     return (None, None) if ends is None else (ends[0] / unit, ends[1] / unit)
 
 
-def changes_chart(title: str, comparison: Comparison | None) -> Iterable[Chart]:
+def changes_chart(title: str, comparison: Changes | None) -> Iterable[Chart]:
     """Every number's change with its interval."""
     metrics: Sequence[MetricChange] = () if comparison is None else comparison.metrics
     if metrics:

@@ -26,7 +26,7 @@ from energydiag.reports.blocks import (
 from energydiag.reports.chart import Chart, drawn, gauge
 from energydiag.reports.families import grouped
 from energydiag.reports.wording import amount, interval, short
-from energydiag.results import Comparison, Diagnosis, Finding, Measurement, Skipped
+from energydiag.results import Changes, Diagnosis, Finding, Measurement, Skipped
 
 _MOST_BYTES = 120_000
 """Characters of the cells of one table, so that a long one does not push everything else out."""
@@ -193,7 +193,7 @@ def _with_interval(m: Measurement) -> str:
     return f"{amount(m)} ({interval(m)})" if m.ci95 else amount(m)
 
 
-def changes(caption: str, comparison: Comparison) -> Table:
+def changes(caption: str, comparison: Changes) -> Table:
     """Every number that a comparison is judged on."""
     sides = list(comparison.sides)
     rows: list[list[str | Cell]] = [

@@ -22,7 +22,7 @@ from energydiag.reports.wording import (
     short,
     variant,
 )
-from energydiag.results import Comparison, Repair
+from energydiag.results import Changes, Repair
 
 _COLOURS = {"healed": "bold green", "improved": "bold green"}
 
@@ -73,7 +73,7 @@ def _arms(repair: Repair, names: Iterable[str], title: str) -> Table:
     return table
 
 
-def _changes(comparison: Comparison) -> Table:
+def _changes(comparison: Changes) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, header_style="bold")
     for column in ("metric", "change", "95 % interval", "verdict"):
         table.add_column(column, overflow="fold", justify="right" if column == "change" else "left")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from energydiag.discovery import discover
-from energydiag.results import Compared, Diagnosis, Fleet, Repair
+from energydiag.results import Comparison, Diagnosis, Fleet, Repair
 
-Result: TypeAlias = Diagnosis | Repair | Fleet | Compared
+Result: TypeAlias = Diagnosis | Repair | Fleet | Comparison
 """What a format can show."""
 
 

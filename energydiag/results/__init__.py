@@ -1,7 +1,7 @@
 """Everything measured or concluded: frozen dataclasses of numbers and text, which JSON holds without loss."""
 
-from energydiag.results.compared import Band, Compared, Difference, Limit, Ranking, Side
-from energydiag.results.comparison import Comparison, MetricChange
+from energydiag.results.changes import Changes, MetricChange
+from energydiag.results.comparison import Band, Comparison, Difference, Limit, Ranking, Side
 from energydiag.results.diagnosis import (
     SCHEMA_VERSION,
     Curve,
@@ -21,7 +21,7 @@ __all__ = [
     "Ablation",
     "Applied",
     "Band",
-    "Compared",
+    "Changes",
     "Comparison",
     "Curve",
     "Diagnosis",

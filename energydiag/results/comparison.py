@@ -1,125 +1,202 @@
-"""What changed between two measurements of the same samples."""
+"""What ``compare`` found: two or more runs, or checkpoints, side by side."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-Better = Literal["higher", "lower", "none"]
-Change = Literal["improved", "regressed", "unchanged", "inconclusive", "incomparable"]
+from energydiag.results.changes import Better, Change, MetricChange
+from energydiag.results.diagnosis import SCHEMA_VERSION, Skipped
 
-MATTERS: Mapping[str, float] = {
-    "auroc": 0.005,
-    "top1": 0.02,
-    "mrr": 0.02,
-    "gap_std": 0.1,
-    "field.spearman": 0.02,
-    "field.alignment": 0.02,
-    "field.correction_gain": 0.01,
-    "field.monotonicity_violations": 0.02,
-    "field.spurious_minimum_rate": 0.02,
-    "head.slope_saturated_fraction": 0.02,
-    "head.zero_slope_fraction": 0.01,
-}
-"""The smallest change that matters, by the beginning of a name (guesses); other names have no direction."""
+if TYPE_CHECKING:
+    import pandas
 
-ON_A_SCALE: Mapping[str, float] = {"gap.": 0.05, "loss.swap": 0.02}
-"""Likewise, as a share of the first side's value, where both sides have the same scale (guesses)."""
-
-_LOWER_IS_BETTER = (
-    "field.monotonicity_violations",
-    "field.spurious_minimum_rate",
-    "head.slope_saturated_fraction",
-    "head.zero_slope_fraction",
-    "loss.",
-)
-_NO_METRICS = (".chance", ".floor", ".chance_std")
-"""How names end of what a metric is held against."""
-
-
-def smallest_change(name: str, beside: float | None = None) -> float | None:
-    """The smallest change of a measurement that matters, in its unit, or None where it has no direction.
-
-    Args:
-        name: Of the measurement.
-        beside: The first side's value, where both sides have the same scale; None: nothing is known of that.
-    """
-    if name.endswith(_NO_METRICS):
-        return None
-    scaled = next((share for start, share in ON_A_SCALE.items() if name.startswith(start)), None)
-    if scaled is not None:
-        return None if beside is None else scaled * abs(beside)
-    return next((value for start, value in MATTERS.items() if name.startswith(start)), None)
-
-
-def direction(name: str) -> Better:
-    """Which direction of a measurement is good, both sides having the same scale."""
-    if smallest_change(name, 1.0) is None:
-        return "none"
-    return "lower" if name.startswith(_LOWER_IS_BETTER) else "higher"
+Subject = Literal["runs", "checkpoints"]
 
 
 @dataclass(frozen=True)
-class MetricChange:
-    """One number, on both sides.
+class Side:
+    """One of those that are compared.
 
     Attributes:
-        name: Of the measurement.
-        values: By side.
-        delta: Second minus first.
-        ci95: 95 % interval of the delta, paired over the same resampled episodes; None where there is none.
-        better: Which direction is good; ``"none"`` where the number means nothing across heads or temperatures.
-        verdict: What the interval says, given the smallest effect that matters.
-        at: Where in a run both were taken, in words; empty where there is one place only.
-        p: Chance of so large a difference where there is none, corrected for the number of metrics by Holm's method;
-            None where no correction was asked for or no interval is known.
-        matters: The smallest change that matters, in the metric's unit; None where it has no direction.
-        reason: Why the verdict is not a plain one; empty where it is.
+        name: What it is called in tables.
+        paths: The file it was read from; several where runs are grouped, one for each seed.
+        facts: What is known of it (format, head, temperature, steps, hash, …), as text.
     """
 
     name: str
-    values: Mapping[str, float]
-    delta: float
-    ci95: tuple[float, float] | None
+    paths: tuple[str, ...]
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """All sides in the order of one number, the best first.
+
+    Attributes:
+        name: Of the metric.
+        at: Where in the run it was taken.
+        better: Which direction is good.
+        values: By side, the best first.
+    """
+
+    name: str
+    at: str
     better: Better
-    verdict: Change
-    at: str = ""
-    p: float | None = None
-    matters: float | None = None
-    reason: str = ""
+    values: Mapping[str, float]
 
-    @property
-    def side(self) -> str:
-        """The side that is compared with the first."""
-        return list(self.values)[-1]
 
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> MetricChange:
-        """The change that JSON holds."""
-        return cls(**{**plain, "ci95": tuple(plain["ci95"]) if plain["ci95"] else None})
+@dataclass(frozen=True)
+class Difference:
+    """A setting in which sides differ: by side, empty where a side does not tell it."""
+
+    name: str
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Band:
+    """A line with what lies around it, for a figure.
+
+    Attributes:
+        name: Of the metric.
+        side: Whose it is.
+        x: Steps.
+        y: The middle.
+        low: As long; lower edge.
+        high: As long; upper edge.
+    """
+
+    name: str
+    side: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A regression that was allowed, and whether it was kept to.
+
+    Attributes:
+        metric: Its name.
+        allowed: As it was asked for: ``5%`` of the first side's value, or a number.
+        side: Which side was held to it.
+        worse_by: By how much it is worse than the first side, in the metric's unit; below 0 where it is better.
+        verdict: ``"kept"``, ``"broken"``, or ``"unclear"`` where it is worse by more but the interval includes none.
+    """
+
+    metric: str
+    allowed: str
+    side: str
+    worse_by: float
+    verdict: Literal["kept", "broken", "unclear"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two sides on the same samples.
+    """Two or more sides; each is compared with the first.
 
     Attributes:
-        sides: Names of first and second side.
-        verdict: Over all metrics that have a direction.
-        metrics: In the order of the measurements.
+        verdict: Of the worst of the other sides: regressed if one metric is, else improved if one metric is.
+        subject: What the sides are.
+        at: Where in the runs the verdict was taken; empty for checkpoints.
+        sides: The first is what the others are compared with.
+        metrics: A row for each metric, each place in the run and each other side; the two sides are in its values.
+        rankings: All sides in order, for each metric with a direction.
+        differences: Settings apart from the metrics.
+        bands: Curves for figures.
+        limits: What ``--max-regression`` asked for.
+        skipped: What could not be compared, and why.
+        notes: What the reader should know.
+        provenance: Hashes, seeds, command line, versions.
+        created: ISO 8601, UTC.
+        energydiag_version: Version that wrote it.
     """
 
-    sides: tuple[str, str]
     verdict: Change
+    subject: Subject
+    at: str
+    sides: tuple[Side, ...]
     metrics: tuple[MetricChange, ...]
+    rankings: tuple[Ranking, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    bands: tuple[Band, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    created: str = ""
+    energydiag_version: str = ""
 
-    def metric(self, name: str) -> MetricChange | None:
-        """The change of this metric, or None."""
-        return next((m for m in self.metrics if m.name == name), None)
+    kind = "comparison"
+
+    def metric(self, name: str, side: str | None = None) -> MetricChange | None:
+        """The change of a metric where the verdict was taken, of the named side or else of the first that has it."""
+        return next(
+            (m for m in self.judged if m.name == name and (side is None or m.side == side)),
+            None,
+        )
+
+    @property
+    def judged(self) -> tuple[MetricChange, ...]:
+        """The rows that the verdict rests on."""
+        return tuple(m for m in self.metrics if m.at == self.at)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts and lists, as JSON has them."""
+        plain = cast("dict[str, Any]", json.loads(json.dumps(asdict(self))))
+        return {"schema_version": SCHEMA_VERSION, "kind": self.kind, **plain}
+
+    def to_json(self) -> str:
+        """The result as JSON text."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+    def to_frame(self) -> pandas.DataFrame:
+        """The changes as a table, one row each."""
+        import pandas
+
+        rows = [
+            {
+                **{key: value for key, value in asdict(m).items() if key not in ("values", "ci95")},
+                "first": next(iter(m.values.values())),
+                "second": list(m.values.values())[-1],
+                "ci95_low": m.ci95 and m.ci95[0],
+                "ci95_high": m.ci95 and m.ci95[1],
+            }
+            for m in self.metrics
+        ]
+        frame: pandas.DataFrame = pandas.DataFrame(rows)
+        return frame
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Comparison:
-        """The comparison that JSON holds."""
-        first, second = plain["sides"]
-        return cls((first, second), plain["verdict"], tuple(MetricChange.from_dict(m) for m in plain["metrics"]))
+        """The comparison that `to_dict` wrote.
+
+        Raises:
+            KeyError, TypeError: It is not one.
+        """
+        if plain["kind"] != cls.kind or plain["verdict"] not in get_args(Change):
+            raise TypeError(f"kind {plain['kind']!r} with verdict {plain['verdict']!r}")
+        return cls(
+            verdict=plain["verdict"],
+            subject=plain["subject"],
+            at=plain["at"],
+            sides=tuple(Side(s["name"], tuple(s["paths"]), s["facts"]) for s in plain["sides"]),
+            metrics=tuple(MetricChange.from_dict(m) for m in plain["metrics"]),
+            rankings=tuple(Ranking(**r) for r in plain["rankings"]),
+            differences=tuple(Difference(**d) for d in plain["differences"]),
+            bands=tuple(
+                Band(b["name"], b["side"], *(tuple(b[axis]) for axis in ("x", "y", "low", "high")))
+                for b in plain["bands"]
+            ),
+            limits=tuple(Limit(**one) for one in plain["limits"]),
+            skipped=tuple(Skipped(**s) for s in plain["skipped"]),
+            notes=tuple(plain["notes"]),
+            provenance=plain["provenance"],
+            created=plain["created"],
+            energydiag_version=plain["energydiag_version"],
+        )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, cast
 
-from energydiag.results.comparison import Comparison
+from energydiag.results.changes import Changes
 from energydiag.results.diagnosis import SCHEMA_VERSION, Curve, Diagnosis, Skipped, without_draws
 
 Variant = Literal["without", "alone"]
@@ -41,7 +41,7 @@ class Ablation:
 
     fix: str
     kind: Variant
-    comparison: Comparison
+    comparison: Changes
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ class Repair:
     applied: tuple[Applied, ...]
     skipped: tuple[Skipped, ...]
     arms: Mapping[str, Diagnosis]
-    comparison: Comparison | None
-    against_before: Comparison | None
+    comparison: Changes | None
+    against_before: Changes | None
     ablation: tuple[Ablation, ...] = ()
     checkpoint: str = ""
     plan: Mapping[str, Any] = field(default_factory=dict)
@@ -103,8 +103,8 @@ class Repair:
             KeyError, TypeError: It is not one.
         """
 
-        def comparison(value: Mapping[str, Any] | None) -> Comparison | None:
-            return None if value is None else Comparison.from_dict(value)
+        def comparison(value: Mapping[str, Any] | None) -> Changes | None:
+            return None if value is None else Changes.from_dict(value)
 
         return cls(
             verdict=plain["verdict"],
@@ -116,7 +116,7 @@ class Repair:
             comparison=comparison(plain["comparison"]),
             against_before=comparison(plain["against_before"]),
             ablation=tuple(
-                Ablation(a["fix"], a["kind"], Comparison.from_dict(a["comparison"])) for a in plain["ablation"]
+                Ablation(a["fix"], a["kind"], Changes.from_dict(a["comparison"])) for a in plain["ablation"]
             ),
             checkpoint=plain["checkpoint"],
             plan=plain["plan"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from energydiag.figures.figure import POSITIVE, SERIES, Figure
-from energydiag.results import Compared
+from energydiag.results import Comparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,7 +15,7 @@ _COLOURS = (POSITIVE, *SERIES)
 _MOST_SIDES = len(_COLOURS)
 
 
-def draw_curves(compared: Compared, axes: Axes, name: str) -> None:
+def draw_curves(compared: Comparison, axes: Axes, name: str) -> None:
     """One metric of all sides, as many as there are colours."""
     bands = [band for band in compared.bands if band.name == name]
     for band, colour in zip(bands, _COLOURS, strict=False):
@@ -26,15 +26,15 @@ def draw_curves(compared: Compared, axes: Axes, name: str) -> None:
     axes.legend(fontsize="small", frameon=False)
 
 
-def metric_at(compared: Compared, place: int) -> str | None:
+def metric_at(compared: Comparison, place: int) -> str | None:
     """The metric of the n-th figure of curves, or None where there are fewer."""
     there = {band.name for band in compared.bands}
     names = [name for name in FIRST_SHOWN if name in there]
     return names[place] if place < len(names) else None
 
 
-def _draw(compared: Compared, axes: Axes) -> None:
+def _draw(compared: Comparison, axes: Axes) -> None:
     draw_curves(compared, axes, metric_at(compared, 0) or "")
 
 
-FIGURE = Figure("compared_curves", Compared, lambda compared: metric_at(compared, 0) is not None, _draw)
+FIGURE = Figure("comparison_curves", Comparison, lambda compared: metric_at(compared, 0) is not None, _draw)

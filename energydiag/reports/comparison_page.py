@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from energydiag.reports.blocks import Block, Bullets, Cell, Page, Section, Table
 from energydiag.reports.charts import compared_charts
-from energydiag.reports.compared_wording import (
+from energydiag.reports.comparison_wording import (
     at_line,
     change_cells,
     change_columns,
@@ -26,7 +26,7 @@ from energydiag.reports.page_parts import (
     tone,
 )
 from energydiag.reports.report import Look
-from energydiag.results import Compared, MetricChange
+from energydiag.results import Comparison, MetricChange
 
 _NUMBERS = ("first", "other", "change", "p")
 _ORDER = ("metric", "at", "side", "verdict", "change", "95 % interval", "p", "first", "other", "better", "why")
@@ -35,7 +35,7 @@ _ORDER = ("metric", "at", "side", "verdict", "change", "95 % interval", "p", "fi
 _LIMITS = {"kept": "improved", "broken": "regressed", "unclear": "inconclusive"}
 
 
-def compared_page(compared: Compared, look: Look) -> Page:
+def comparison_page(compared: Comparison, look: Look) -> Page:
     """The page."""
     sections = (
         _limits(compared),
@@ -50,7 +50,7 @@ def compared_page(compared: Compared, look: Look) -> Page:
     )
     _, _, sentence = compared_headline(compared).partition(": ")
     return Page(
-        kind=f"Comparison of {compared.subject}",
+        kind=f"Changes of {compared.subject}",
         word=compared.verdict.capitalize(),
         tone=tone(compared.verdict),
         headline=sentence,
@@ -61,7 +61,7 @@ def compared_page(compared: Compared, look: Look) -> Page:
     )
 
 
-def _changes(caption: str, compared: Compared, metrics: Sequence[MetricChange]) -> Table:
+def _changes(caption: str, compared: Comparison, metrics: Sequence[MetricChange]) -> Table:
     columns = sorted(change_columns(compared, metrics), key=_ORDER.index)
     rows = [list(_cells(metric, columns)) for metric in metrics]
     return table(caption, columns, rows, [place for place, column in enumerate(columns) if column in _NUMBERS])
@@ -75,14 +75,14 @@ def _cells(metric: MetricChange, columns: Sequence[str]) -> Iterable[str | Cell]
             yield Cell(text, code=column == "metric", whole=column == "95 % interval")
 
 
-def _judged(compared: Compared) -> Section | None:
+def _judged(compared: Comparison) -> Section | None:
     if not compared.judged:
         return None
-    lead = "Other less first. A change counts where its interval is beyond what matters."
+    lead = "The change is the other less the first. It counts where it is as large as what matters and hardly chance."
     return Section("changes", at_line(compared), [_changes("Changes", compared, compared.judged)], lead)
 
 
-def _limits(compared: Compared) -> Section | None:
+def _limits(compared: Comparison) -> Section | None:
     rows: list[list[str | Cell]] = [
         [Cell(one.metric, code=True), limit_line(one), Cell(one.verdict, badge=tone(_LIMITS[one.verdict]))]
         for one in compared.limits
@@ -92,14 +92,14 @@ def _limits(compared: Compared) -> Section | None:
     return Section("limits", "Limits", [table("Regressions that were allowed", ("metric", "what came", "limit"), rows)])
 
 
-def _rankings(compared: Compared) -> Section | None:
+def _rankings(compared: Comparison) -> Section | None:
     if not compared.rankings:
         return None
     told: Bullets = bullets((one.name, f"{one.at} {ranked(one)}".strip()) for one in compared.rankings)
     return Section("rankings", "Best first", [told])
 
 
-def _differences(compared: Compared) -> Section | None:
+def _differences(compared: Comparison) -> Section | None:
     names = [side.name for side in compared.sides]
     rows: list[list[str | Cell]] = [
         [Cell(one.name, code=True), *(one.values.get(name, "") for name in names)] for one in compared.differences
@@ -109,7 +109,7 @@ def _differences(compared: Compared) -> Section | None:
     return Section("settings", "Settings", [table("Settings that differ", ("setting", *names), rows)])
 
 
-def _elsewhere(compared: Compared) -> Section | None:
+def _elsewhere(compared: Comparison) -> Section | None:
     others = elsewhere(compared)
     blocks: list[Block] = [_changes("Changes elsewhere in the runs", compared, others)] if others else []
     return Section("elsewhere", "Elsewhere", blocks) if blocks else None

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from energydiag.figures.compared_curves import draw_curves, metric_at
+from energydiag.figures.comparison_curves import draw_curves, metric_at
 from energydiag.figures.figure import Figure
-from energydiag.results import Compared
+from energydiag.results import Comparison
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def _draw(compared: Compared, axes: Axes) -> None:
+def _draw(compared: Comparison, axes: Axes) -> None:
     draw_curves(compared, axes, metric_at(compared, 2) or "")
 
 
-FIGURE = Figure("compared_curves_third", Compared, lambda compared: metric_at(compared, 2) is not None, _draw)
+FIGURE = Figure("comparison_curves_third", Comparison, lambda compared: metric_at(compared, 2) is not None, _draw)

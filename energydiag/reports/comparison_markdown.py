@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from energydiag.reports.compared_wording import (
+from energydiag.reports.comparison_wording import (
     at_line,
     change_cells,
     change_columns,
+    changed,
     compared_headline,
     elsewhere,
+    left_out,
     limit_line,
     ranked,
     side_lines,
 )
 from energydiag.reports.markdown import bullets, code, commands, folded, plain, table
 from energydiag.reports.report import Look
-from energydiag.results import Compared, MetricChange
+from energydiag.results import Comparison, MetricChange
 
 _NUMBERS = ("first", "other", "change", "p")
 
 
-def compared_blocks(compared: Compared, look: Look) -> Iterable[str]:
+def compared_blocks(compared: Comparison, look: Look) -> Iterable[str]:
     """The comment, block by block."""
     yield f"## {plain(compared_headline(compared))}"
     yield bullets(f"{code(name)}: {plain(told)}" for name, told in side_lines(compared))
@@ -30,7 +32,11 @@ def compared_blocks(compared: Compared, look: Look) -> Iterable[str]:
         yield bullets(f"{code(limit.metric)}: {plain(limit_line(limit))}" for limit in compared.limits)
     if compared.judged:
         yield f"### {plain(at_line(compared))}"
-        yield _changes(compared, compared.judged)
+        shown = compared.judged if look.details else changed(compared.judged)
+        if shown:
+            yield _changes(compared, shown)
+        if not look.details and left_out(compared.judged):
+            yield plain(left_out(compared.judged))
     if compared.differences:
         names = [side.name for side in compared.sides]
         rows = [[code(one.name), *(plain(one.values.get(name, "")) for name in names)] for one in compared.differences]
@@ -53,7 +59,7 @@ def compared_blocks(compared: Compared, look: Look) -> Iterable[str]:
         yield commands(look.next_command)
 
 
-def _changes(compared: Compared, metrics: Sequence[MetricChange]) -> str:
+def _changes(compared: Comparison, metrics: Sequence[MetricChange]) -> str:
     columns = change_columns(compared, metrics)
     rows = [
         [code(cell) if column == "metric" else plain(cell) for column, cell in zip(columns, cells, strict=True)]

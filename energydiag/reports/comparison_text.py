@@ -11,27 +11,33 @@ from rich.table import Table
 from rich.text import Text
 
 from energydiag.inert import inert
-from energydiag.reports.compared_wording import (
+from energydiag.reports.comparison_wording import (
     at_line,
     change_cells,
+    changed,
     compared_headline,
     elsewhere,
+    in_lines,
+    left_out,
     limit_line,
     ranked,
     side_lines,
     side_of,
 )
 from energydiag.reports.report import Look
-from energydiag.results import Compared, MetricChange
+from energydiag.results import Comparison, MetricChange
 
 _COLOURS = {"improved": "bold green", "regressed": "bold red", "unchanged": "bold"}
 _WIDE = 90
 """Columns from which there is room for p."""
 
+_NARROW = 21
+"""Characters of a metric's name in a line where there is room for no more."""
+
 _NUMBERS = ("first", "other", "change", "p")
 
 
-def compared_parts(compared: Compared, look: Look) -> Iterable[RenderableType]:
+def compared_parts(compared: Comparison, look: Look) -> Iterable[RenderableType]:
     """The report, part by part."""
     colour = _COLOURS.get(compared.verdict, "bold yellow")
     head = Text(inert(compared_headline(compared)), colour)
@@ -46,7 +52,9 @@ def compared_parts(compared: Compared, look: Look) -> Iterable[RenderableType]:
         yield Text("")
     if compared.judged:
         yield Text(inert(at_line(compared)), style="bold")
-        yield from _changes(compared, compared.judged, look.width)
+        yield from _changes(compared, compared.judged if look.details else changed(compared.judged), look.width)
+        if not look.details and left_out(compared.judged):
+            yield Padding(Text(left_out(compared.judged), style="dim"), (0, 0, 1, 2))
     others = elsewhere(compared)
     if look.details and others:
         yield Text("Elsewhere in the runs", style="bold")
@@ -66,7 +74,7 @@ def compared_parts(compared: Compared, look: Look) -> Iterable[RenderableType]:
         yield Text.assemble(("Next  ", "bold"), lines, no_wrap=True, overflow="ignore")
 
 
-def _changes(compared: Compared, metrics: Sequence[MetricChange], width: int) -> Iterable[RenderableType]:
+def _changes(compared: Comparison, metrics: Sequence[MetricChange], width: int) -> Iterable[RenderableType]:
     """A table for each side and place, since one line has no room for their names, and why a verdict is not plain."""
     several = len(compared.sides) > 2
     for side, at in dict.fromkeys((side_of(m), m.at) for m in metrics):
@@ -78,6 +86,7 @@ def _changes(compared: Compared, metrics: Sequence[MetricChange], width: int) ->
         table = _empty(columns, _NUMBERS, folded=("metric",))
         for metric in own:
             cells = [Text(inert(cell)) for cell in change_cells(metric, columns)]
+            cells[0] = Text(in_lines(inert(metric.name), _NARROW if width < _WIDE else width))
             cells[-1].stylize(_COLOURS.get(metric.verdict, "default").split()[-1].replace("bold", "default"))
             table.add_row(*cells)
         yield Padding(table, (0, 0, 0, 2))
@@ -87,7 +96,7 @@ def _changes(compared: Compared, metrics: Sequence[MetricChange], width: int) ->
         yield Text("")
 
 
-def _differences(compared: Compared) -> Table:
+def _differences(compared: Comparison) -> Table:
     names = [side.name for side in compared.sides]
     columns = ["setting", *map(inert, names)]
     table = _empty(columns, (), folded=columns)
@@ -104,7 +113,7 @@ def _empty(columns: Sequence[str], numbers: Sequence[str], folded: Sequence[str]
     return table
 
 
-def _small_print(compared: Compared) -> Iterable[RenderableType]:
+def _small_print(compared: Comparison) -> Iterable[RenderableType]:
     for title, lines in (
         ("Good to know", compared.notes),
         ("Not compared", tuple(f"{one.name}: {one.reason}" for one in compared.skipped)),

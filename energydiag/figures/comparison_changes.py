@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from energydiag.figures.figure import NEUTRAL, POSITIVE, SERIES, Figure
-from energydiag.results import Compared, MetricChange
+from energydiag.results import Comparison, MetricChange
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,13 +16,13 @@ _COLOURS = {"improved": SERIES[3], "regressed": SERIES[0], "unchanged": NEUTRAL,
 _MOST = 24
 
 
-def _shown(compared: Compared) -> list[MetricChange]:
+def _shown(compared: Comparison) -> list[MetricChange]:
     """The rows with a direction and an interval, those that differ most for sure first."""
     drawn = [row for row in compared.judged if row.matters and row.ci95 is not None]
     return sorted(drawn, key=lambda row: 1.0 if row.p is None else row.p)[:_MOST]
 
 
-def _draw(compared: Compared, axes: Axes) -> None:
+def _draw(compared: Comparison, axes: Axes) -> None:
     rows = _shown(compared)[::-1]
     several = len(compared.sides) > 2
     limit = 0.0
@@ -48,4 +48,4 @@ def _draw(compared: Compared, axes: Axes) -> None:
     axes.legend(handles=present, fontsize="small", frameon=False)
 
 
-FIGURE = Figure("compared_changes", Compared, lambda compared: bool(_shown(compared)), _draw)
+FIGURE = Figure("comparison_changes", Comparison, lambda compared: bool(_shown(compared)), _draw)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from energydiag.reports.wording import interval, short
-from energydiag.results import Compared, Limit, MetricChange, Ranking
-from energydiag.results.comparison import Change
+from energydiag.results import Comparison, Limit, MetricChange, Ranking
+from energydiag.results.changes import NO_DIRECTION, Change, overall
 
 _HEADLINES: Mapping[Change, tuple[str, str]] = {
     "improved": ("", " is better than "),
@@ -21,7 +22,7 @@ _NAMED = 3
 """Sides that a headline names; more are counted."""
 
 
-def compared_headline(compared: Compared) -> str:
+def compared_headline(compared: Comparison) -> str:
     """First line: which side is how against the first."""
     before, between = _HEADLINES[compared.verdict]
     others = [side.name for side in compared.sides[1:]]
@@ -32,7 +33,7 @@ def compared_headline(compared: Compared) -> str:
     return f"{compared.verdict.upper()}: {before}{who or 'nothing'}{between}{first_name(compared)}"
 
 
-def first_name(compared: Compared) -> str:
+def first_name(compared: Comparison) -> str:
     """What the first side is called."""
     return compared.sides[0].name if compared.sides else "the first"
 
@@ -52,19 +53,32 @@ def second_value(metric: MetricChange) -> float | None:
     return list(metric.values.values())[-1] if metric.values else None
 
 
-def side_verdict(compared: Compared, side: str) -> Change:
+def side_verdict(compared: Comparison, side: str) -> Change:
     """Of one side: regressed if one metric is, else improved if one metric is."""
-    found = {m.verdict for m in compared.judged if side_of(m) == side}
-    return next((verdict for verdict in _ORDER if verdict in found), "incomparable")
+    return overall(m for m in compared.judged if side_of(m) == side)
 
 
-def count_line(compared: Compared, side: str) -> str:
+def changed(metrics: Iterable[MetricChange]) -> list[MetricChange]:
+    """Those that tell something: neither unchanged, nor without a direction."""
+    return [m for m in metrics if m.verdict != "unchanged" and m.reason != NO_DIRECTION]
+
+
+def left_out(metrics: Sequence[MetricChange]) -> str:
+    """What is not shown where only changes are; empty where nothing is."""
+    same = sum(m.verdict == "unchanged" for m in metrics)
+    idle = len(metrics) - len(changed(metrics)) - same
+    parts = [f"{same} unchanged"] * bool(same) + [f"{idle} in which neither direction is better"] * bool(idle)
+    return f"Not shown: {', '.join(parts)} (--details)." if parts else ""
+
+
+def count_line(compared: Comparison, side: str) -> str:
     """How many numbers of a side did what."""
-    counted = Counter(m.verdict for m in compared.judged if side_of(m) == side)
+    own = (m for m in compared.judged if side_of(m) == side and m.reason != NO_DIRECTION)
+    counted = Counter(m.verdict for m in own)
     return ", ".join(f"{counted[verdict]} {verdict}" for verdict in _ORDER if counted[verdict]) or "nothing in common"
 
 
-def side_lines(compared: Compared) -> list[tuple[str, str]]:
+def side_lines(compared: Comparison) -> list[tuple[str, str]]:
     """Every side with its files, the first one marked."""
     lines = []
     for place, side in enumerate(compared.sides):
@@ -75,7 +89,7 @@ def side_lines(compared: Compared) -> list[tuple[str, str]]:
     return lines
 
 
-def change_columns(compared: Compared, metrics: Sequence[MetricChange]) -> list[str]:
+def change_columns(compared: Comparison, metrics: Sequence[MetricChange]) -> list[str]:
     """Titles of the table of changes; columns that would be empty are left out."""
     columns = ["metric"]
     columns += ["at"] if any(m.at for m in metrics) and len({m.at for m in metrics}) > 1 else []
@@ -104,6 +118,14 @@ def change_cells(metric: MetricChange, columns: Iterable[str]) -> list[str]:
     return [cells[column] for column in columns]
 
 
+def in_lines(name: str, width: int) -> str:
+    """A long name in lines, broken behind dots and underscores where it has any."""
+    lines = [""]
+    for part in re.findall(r"[^._]*[._]|[^._]+", name):
+        lines = [*lines[:-1], lines[-1] + part] if len(lines[-1]) + len(part) <= width else [*lines, part]
+    return "\n".join(line for line in lines if line)
+
+
 def ranked(ranking: Ranking) -> str:
     """All sides of a ranking, the best first."""
     return " > ".join(f"{side} ({short(value)})" for side, value in ranking.values.items())
@@ -115,11 +137,11 @@ def limit_line(limit: Limit) -> str:
     return f"{limit.side}: {how} by {short(abs(limit.worse_by))}, allowed {limit.allowed}: {limit.verdict}"
 
 
-def elsewhere(compared: Compared) -> list[MetricChange]:
+def elsewhere(compared: Comparison) -> list[MetricChange]:
     """Changes at other places than the one that the verdict rests on."""
     return [m for m in compared.metrics if m.at != compared.at]
 
 
-def at_line(compared: Compared) -> str:
+def at_line(compared: Comparison) -> str:
     """Where in the runs the verdict was taken."""
     return f"Changes ({compared.at})" if compared.at else "Changes"

@@ -1,0 +1,146 @@
+"""What changed between two measurements of the same samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Better = Literal["higher", "lower", "none"]
+Change = Literal["improved", "regressed", "unchanged", "inconclusive", "incomparable"]
+
+MATTERS: Mapping[str, float] = {
+    "auroc": 0.005,
+    "top1": 0.02,
+    "mrr": 0.02,
+    "gap_std": 0.1,
+    "field.spearman": 0.02,
+    "field.alignment": 0.02,
+    "field.correction_gain": 0.01,
+    "field.monotonicity_violations": 0.02,
+    "field.spurious_minimum_rate": 0.02,
+    "head.slope_saturated_fraction": 0.02,
+    "head.zero_slope_fraction": 0.01,
+}
+"""The smallest change that matters, by the beginning of a name (guesses); other names have no direction."""
+
+ON_A_SCALE: Mapping[str, float] = {"gap.": 0.05, "loss.swap": 0.02}
+"""Likewise, as a share of the first side's value, where both sides have the same scale (guesses)."""
+
+_LOWER_IS_BETTER = (
+    "field.monotonicity_violations",
+    "field.spurious_minimum_rate",
+    "head.slope_saturated_fraction",
+    "head.zero_slope_fraction",
+    "loss.",
+)
+_NO_METRICS = (".chance", ".floor", ".chance_std")
+"""How names end of what a metric is held against."""
+
+
+def smallest_change(name: str, beside: float | None = None) -> float | None:
+    """The smallest change of a measurement that matters, in its unit, or None where it has no direction.
+
+    Args:
+        name: Of the measurement.
+        beside: The first side's value, where both sides have the same scale; None: nothing is known of that.
+    """
+    if name.endswith(_NO_METRICS):
+        return None
+    scaled = next((share for start, share in ON_A_SCALE.items() if name.startswith(start)), None)
+    if scaled is not None:
+        return None if beside is None else scaled * abs(beside)
+    return next((value for start, value in MATTERS.items() if name.startswith(start)), None)
+
+
+def direction(name: str) -> Better:
+    """Which direction of a measurement is good, both sides having the same scale."""
+    if smallest_change(name, 1.0) is None:
+        return "none"
+    return "lower" if name.startswith(_LOWER_IS_BETTER) else "higher"
+
+
+_SIDES = 2
+
+NO_DIRECTION = "neither direction is better"
+"""The reason of a change that is shown without a verdict."""
+
+
+@dataclass(frozen=True)
+class MetricChange:
+    """One number, on both sides.
+
+    Attributes:
+        name: Of the measurement.
+        values: By side.
+        delta: Second minus first.
+        ci95: 95 % interval of the delta, paired over the same resampled episodes; None where there is none.
+        better: Which direction is good; ``"none"`` where the number means nothing across heads or temperatures.
+        verdict: What the interval says, given the smallest effect that matters.
+        at: Where in a run both were taken, in words; empty where there is one place only.
+        p: Chance of so large a difference where there is none, corrected for the number of metrics by Holm's method;
+            None where no correction was asked for or no interval is known.
+        matters: The smallest change that matters, in the metric's unit; None where it has no direction.
+        reason: Why the verdict is not a plain one; empty where it is.
+    """
+
+    name: str
+    values: Mapping[str, float]
+    delta: float
+    ci95: tuple[float, float] | None
+    better: Better
+    verdict: Change
+    at: str = ""
+    p: float | None = None
+    matters: float | None = None
+    reason: str = ""
+
+    @property
+    def side(self) -> str:
+        """The side that is compared with the first."""
+        return list(self.values)[-1]
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> MetricChange:
+        """The change that JSON holds.
+
+        Raises:
+            KeyError, TypeError: It is none.
+        """
+        if len(plain["values"]) != _SIDES:
+            raise TypeError(f"a change of {len(plain['values'])} sides")
+        return cls(**{**plain, "ci95": tuple(plain["ci95"]) if plain["ci95"] else None})
+
+
+_WORST_FIRST: tuple[Change, ...] = ("regressed", "improved", "inconclusive", "unchanged")
+
+
+def overall(rows: Iterable[MetricChange]) -> Change:
+    """Of all rows with a direction: regressed if one is, else improved if one is; incomparable where there is none."""
+    seen = {row.verdict for row in rows if row.better != "none"}
+    return next((one for one in _WORST_FIRST if one in seen), "incomparable")
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Two sides on the same samples.
+
+    Attributes:
+        sides: Names of first and second side.
+        verdict: Over all metrics that have a direction.
+        metrics: In the order of the measurements.
+    """
+
+    sides: tuple[str, str]
+    verdict: Change
+    metrics: tuple[MetricChange, ...]
+
+    def metric(self, name: str) -> MetricChange | None:
+        """The change of this metric, or None."""
+        return next((m for m in self.metrics if m.name == name), None)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Changes:
+        """The comparison that JSON holds."""
+        first, second = plain["sides"]
+        return cls((first, second), plain["verdict"], tuple(MetricChange.from_dict(m) for m in plain["metrics"]))
