@@ -19,7 +19,7 @@ from energydiag.models.energy_function import EnergyFunction
 from energydiag.negatives.noise import SIGMAS, noisy
 from energydiag.negatives.part import own_pairs
 from energydiag.negatives.swap import swap_sets
-from energydiag.results.comparison import smallest_change
+from energydiag.results.changes import smallest_change
 from energydiag.training.randomness import generator
 
 SWAP_SIZE = 64

@@ -28,7 +28,7 @@ from energydiag.pipeline.proof import indifferent, judge_repair, lost, proof_nam
 from energydiag.pipeline.repairing import VALIDATION_FRACTION, Examined, examine, plan_repair
 from energydiag.pipeline.splitting import check_apart, split_by_episode, usable
 from energydiag.plan import TrainingPlan
-from energydiag.results import Comparison, Diagnosis, Measurement
+from energydiag.results import Changes, Diagnosis, Measurement
 from energydiag.training.ranks import Ranks
 
 AUTO, RANDOM, CONTROL = "auto", "random", "control"
@@ -228,7 +228,7 @@ def shuffled(name: str) -> list[str]:
     return every
 
 
-def _beside(first: Diagnosis, arm: Arm, names: Sequence[str]) -> Comparison:
+def _beside(first: Diagnosis, arm: Arm, names: Sequence[str]) -> Changes:
     return compare(first.measurements, arm.diagnosis.measurements, ("before", "after"), names)
 
 
@@ -238,7 +238,7 @@ def proof_numbers(diagnosis: Diagnosis, names: Sequence[str]) -> dict[str, float
     return {name: round(m.value, 5) for name, m in found.items() if m is not None}
 
 
-def _named(comparison: Comparison, verdict: str) -> tuple[str, ...]:
+def _named(comparison: Changes, verdict: str) -> tuple[str, ...]:
     return tuple(m.name for m in comparison.metrics if m.verdict == verdict)
 
 
