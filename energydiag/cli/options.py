@@ -64,7 +64,7 @@ Formats = Annotated[
     list[str] | None,
     typer.Option(
         "--format",
-        help="text, json, md, html, junit, sarif or github; as FORMAT=PATH it goes to a file. Repeatable. [default: text]",
+        help="text, json, md, html, junit, sarif or github; as FORMAT=PATH to a file. Repeatable. [default: text]",
     ),
 ]
 Output = Annotated[Path | None, typer.Option(help="File for the one format without a path of its own; - is stdout.")]

@@ -1,0 +1,206 @@
+"""The mini-batch that is looked at again and again, and what is seen on it.
+
+Shapes: n samples, S context tokens, D context width, H action steps, A action dimensions.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from energydiag.batch import Batch
+from energydiag.batches import load_batch
+from energydiag.batches.named import as_batch, checked, resolve
+from energydiag.energies.descent import directions
+from energydiag.energies.gradients import action_gradients
+from energydiag.energies.memory import DEFAULT_BUDGET, PeakBytes
+from energydiag.energies.pairs import Answers, Pairs
+from energydiag.energies.pairwise import pair_table
+from energydiag.errors import InvalidBatch
+from energydiag.models.energy_function import EnergyFunction
+from energydiag.models.head_reading import ActivationProbe, HeadReading, read_head
+from energydiag.negatives.noise import SIGMAS, noisy
+from energydiag.probes.saturation import SATURATED_BELOW
+from energydiag.training.validation import swap_ranks
+
+_NOISE = SIGMAS[1]
+_SEED = 602
+
+Answer = TypeVar("Answer")
+
+Given = Batch | str | Path | Mapping[str, Any]
+"""What a user has in hand: a batch, the path of a dump, or tensors by the names that a dump uses."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Samples that stay the same for a whole run.
+
+    Attributes:
+        batch: At least two of them, on the CPU.
+        beside: Where the field is looked at, ``[n, 1, H, A]``: the policy's actions, or the expert's with noise of .15.
+    """
+
+    batch: Batch
+    beside: Tensor
+
+
+def held_out_of(given: Given, most: int) -> HeldOut:
+    """The samples to look at, spread evenly over the episodes.
+
+    Args:
+        given: See `Given`.
+        most: At most so many samples are kept.
+
+    Raises:
+        InvalidBatch: Shapes do not fit each other, or fewer than two samples are usable.
+        UnreadableFile: As `load_batch`.
+    """
+    batch = _batch(given)
+    some = batch.take(batch.spread(most))
+    some = replace(some, **{name: value.detach().cpu() for name, value in some.present().items()})
+    broken, hidden = some.unusable()
+    some = some.take((~broken & ~hidden).nonzero()[:, 0])
+    if len(some) < 2:
+        raise InvalidBatch(
+            f"Of the held-out samples, {len(some)} can be used; two at least are needed.",
+            "give samples with finite values and visible context tokens.",
+        )
+    generator = torch.Generator().manual_seed(_SEED)
+    actions = noisy(some.actions, _NOISE, 1, generator) if some.policy_actions is None else some.policy_actions[:, None]
+    return HeldOut(some, actions)
+
+
+def _batch(given: Given) -> Batch:
+    if isinstance(given, Batch):
+        return given
+    if isinstance(given, str | Path):
+        return load_batch(given)
+    where = "the held-out batch"
+    named, unknown = resolve({key: _tensor(value) for key, value in given.items() if value is not None}, where)
+    if unknown:
+        raise InvalidBatch(f"{where} holds `{unknown[0]}`, which means nothing in a dump.", "leave it out.")
+    return as_batch(checked(named, where))
+
+
+def _tensor(value: Any) -> Any:
+    return value if isinstance(value, Tensor | list | tuple) else torch.as_tensor(value)
+
+
+class Looker:
+    """One energy function on the same samples, again and again.
+
+    How the head ends, and how much memory a look takes, is found out once: later looks are made in one piece, without
+    being watched, where that fits.
+
+    Args:
+        energy: The function; its module is to be in eval mode whenever something is asked.
+        held_out: The samples.
+    """
+
+    def __init__(self, energy: EnergyFunction, held_out: HeldOut) -> None:
+        self._energy = energy
+        self._held_out = held_out
+        self._budgets: dict[str, int | None] = {}
+
+    @functools.cached_property
+    def reading(self) -> HeadReading:
+        """What stands at the end of the module."""
+        some = self._held_out.batch.take(torch.arange(2))
+        pairs = Pairs(some.hidden, some.actions, some.pad_mask, shared=True).to(self._energy.device, self._energy.dtype)
+        return read_head(self._energy, pairs.hidden, pairs.actions, pairs.pad_mask)
+
+    @property
+    def known_reading(self) -> HeadReading | None:
+        """The same if it was asked for before, else None."""
+        return self.__dict__.get("reading")
+
+    def separation(self) -> dict[str, float]:
+        """Energies of every sample's action in every sample's context, and how much slope the head has left there.
+
+        ``saturation`` is left out where the head's slope is not known.
+
+        Raises:
+            ModelFailed: The module raised, or answered with something that is no energy.
+        """
+        batch, reading = self._held_out.batch, self.reading
+
+        def run(pairs: Pairs, budget: int | None) -> Answers:
+            with torch.no_grad():
+                return pair_table(self._energy, self._energy_and_inner, pairs, budget).values
+
+        values = self._in_memory("separation", run, Pairs(batch.hidden, batch.actions, batch.pad_mask, shared=True))
+        table = values[0].cpu().double()
+        own = torch.eye(len(batch), dtype=torch.bool)
+        positive, negative = float(table[own].mean()), float(table[~own].mean())
+        auroc, top1 = swap_ranks(table)
+        found = {
+            "energy_positive": positive,
+            "energy_negative": negative,
+            "gap": negative - positive,
+            "auroc": auroc,
+            "top1": top1,
+            "nonfinite_energies": float((~torch.isfinite(table)).double().mean()),
+        }
+        if reading.activation is None and not reading.stopped_at:
+            found["saturation"] = 0.0
+        elif reading.activation is not None and reading.activation.relative_slope is not None and len(values) > 1:
+            flat = reading.activation.relative_slope(values[1]) < SATURATED_BELOW
+            finite = bool(torch.isfinite(values[1]).all())
+            found["saturation"] = float(flat.double().mean()) if finite else math.nan
+        return found
+
+    def _energy_and_inner(self, hidden: Tensor, actions: Tensor, mask: Tensor | None) -> Answers:
+        if self.reading.activation is None:
+            return (self._energy(hidden, actions, mask),)
+        with ActivationProbe(self.reading) as probe:
+            energy = self._energy(hidden, actions, mask)
+        if probe.activation_input is None:
+            return (energy,)
+        return energy, probe.activation_input.reshape(hidden.shape[0], -1)
+
+    def alignment(self) -> dict[str, float]:
+        """Mean cosine of −∇E with the way to the expert's action; a gradient of exactly zero counts as 0.
+
+        Raises:
+            ModelFailed: As `separation`.
+        """
+        batch, beside = self._held_out.batch, self._held_out.beside
+
+        def run(pairs: Pairs, budget: int | None) -> Tensor:
+            return action_gradients(self._energy, pairs, budget).gradient
+
+        gradient = self._in_memory("alignment", run, Pairs(batch.hidden, beside, batch.pad_mask, shared=False))
+        way = (batch.actions[:, None] - beside).double()
+        cosine = -(directions(gradient.cpu().double()) * directions(way)).flatten(1).sum(dim=1)
+        return {"alignment": float(cosine.mean())}
+
+    def _in_memory(self, name: str, run: Callable[[Pairs, int | None], Answer], pairs: Pairs) -> Answer:
+        """Asks for all pairs in one piece if one context's share, times their number, is within the memory budget."""
+        if name in self._budgets:
+            return run(pairs, self._budgets[name])
+        answer = run(pairs, DEFAULT_BUDGET)
+        with PeakBytes() as watch:
+            run(pairs.rows(slice(0, 1)), None)
+        self._budgets[name] = None if watch.peak * pairs.contexts <= DEFAULT_BUDGET else DEFAULT_BUDGET
+        return answer
+
+
+def head_kind(reading: HeadReading) -> str | None:
+    """The built-in head that a module's own is like; None where it is like none."""
+    if reading.stopped_at:
+        return None
+    if reading.activation is None:
+        return "linear"
+    if reading.activation.name == "softplus" and reading.scale > 0:
+        return "softplus"
+    ends = reading.energy_range
+    reach = 0.0 if ends is None else round(ends[1] - ends[0], 6)
+    return {1.0: "original", 2.0: "rescaled-per-step" if reading.pooled == "after" else "rescaled"}.get(reach)
