@@ -263,6 +263,40 @@ def _logs() -> list[Folder]:
     return [{"metrics.csv": table, "config.json": config}, {"metrics.jsonl": lines}]
 
 
+def _recorded(pattern: str) -> Callable[[], list[Folder]]:
+    """Logs that other tools wrote, those that fit an input."""
+
+    def found() -> list[Folder]:
+        files = sorted((ROOT / "tests" / "foreign_logs").glob(pattern))
+        return [{path.name: path.read_bytes()} for path in files if path.is_file() and path.stat().st_size < _LARGEST]
+
+    return found
+
+
+def _databases() -> list[Folder]:
+    """The tables of MLflow and trackio, with a few rows."""
+    import sqlite3
+
+    found = []
+    for name in ("mlflow/mlflow.db", "trackio/energies.db"):
+        with tempfile.TemporaryDirectory() as place:
+            path = Path(place, "small.db")
+            small = sqlite3.connect(path)
+            small.execute("PRAGMA page_size = 512")
+            whole = sqlite3.connect(f"file:{ROOT / 'tests' / 'foreign_logs' / name}?mode=ro&immutable=1", uri=True)
+            tables = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+            for table, sql in whole.execute(tables).fetchall():
+                rows = whole.execute(f'SELECT * FROM "{table}" LIMIT 8').fetchall()
+                if rows:
+                    small.execute(sql)
+                    small.executemany(f'INSERT INTO "{table}" VALUES ({", ".join("?" * len(rows[0]))})', rows)
+            small.commit()
+            small.close()
+            whole.close()
+            found.append({"small.db": path.read_bytes()})
+    return found
+
+
 def _named(folder: Path) -> Path:
     return folder / "file" if (folder / "file").exists() else folder
 
@@ -355,6 +389,9 @@ TARGETS: dict[str, Target] = {
     "distributed": Target(_read_checkpoint, _distributed, _use_checkpoint),
     "shards": Target(_read_batch, _shards, _use_batch),
     "run": Target(_read_run, _logs, _use_run),
+    "run-events": Target(_read_run, _recorded("*/**/*tfevents*"), _use_run),
+    "run-trainer": Target(_read_run, _recorded("trainer/*"), _use_run),
+    "run-database": Target(_read_run, _databases, _use_run),
     "result": Target(_read_result, _results, _use_result),
 }
 
