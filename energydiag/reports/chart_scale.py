@@ -95,7 +95,7 @@ def scale(
         return Scale(0.0, high if high > 0 else 1.0, start, end, kind)
     spread = high - low
     # all the same: some room on both sides, so that the line is not drawn on the frame
-    room = 0.05 * spread if spread > 1e-12 * max(abs(low), abs(high)) else 0.1 * max(abs(high), 1e-12)
+    room = 0.05 * spread if spread > 1e-12 * max(abs(low), abs(high)) else 0.1 * (abs(high) or 1.0)
     return Scale(low - room, high + room, start, end, kind)
 
 

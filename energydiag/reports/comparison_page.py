@@ -50,10 +50,10 @@ def comparison_page(compared: Comparison, look: Look) -> Page:
     )
     _, _, sentence = compared_headline(compared).partition(": ")
     return Page(
-        kind=f"Changes of {compared.subject}",
+        kind=f"Comparison of {compared.subject}",
         word=compared.verdict.capitalize(),
         tone=tone(compared.verdict),
-        headline=sentence,
+        headline=sentence[:1].upper() + sentence[1:] if compared.verdict == "inconclusive" else sentence,
         facts=tuple(side_lines(compared)[:40]),
         sections=[section for section in sections if section is not None],
         created=compared.created,
