@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,23 +30,27 @@ app = typer.Typer(
     help="The health check for energy models: what a trained energy head E(h, a) suffers from, and what to change.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,  # its pretty help takes longer to load than all the rest
     pretty_exceptions_enable=False,
 )
 inspect_app = typer.Typer(help="Measure, diagnose, explain.", no_args_is_help=True)
 app.add_typer(inspect_app, name="inspect")
-compare_app = typer.Typer(help="Side by side: what became better, what worse, what is chance.", no_args_is_help=True)
+compare_app = typer.Typer(help="Side by side: what became better, and what is chance.", no_args_is_help=True)
 app.add_typer(compare_app, name="compare")
 
-inspect_app.command("batch")(inspect_batch.inspect_batch)
-inspect_app.command("checkpoint")(inspect_checkpoint.inspect_checkpoint)
-inspect_app.command("run")(inspect_run.inspect_run)
-compare_app.command("checkpoints")(compare_checkpoints.compare_checkpoints)
-compare_app.command("runs")(compare_runs.compare_runs)
-app.command("fix-and-retrain")(fix_and_retrain.fix_and_retrain)
-app.command("report")(report.report)
-app.command("rules")(rules.rules)
-app.command("demo")(demo.demo)
+_COMMANDS: tuple[tuple[typer.Typer, str, Callable[..., None], str], ...] = (
+    (inspect_app, "batch", inspect_batch.inspect_batch, "A batch dump alone."),
+    (inspect_app, "checkpoint", inspect_checkpoint.inspect_checkpoint, "Checkpoints on a batch dump: the main job."),
+    (inspect_app, "run", inspect_run.inspect_run, "A training log alone."),
+    (compare_app, "checkpoints", compare_checkpoints.compare_checkpoints, "Checkpoints, on the same samples."),
+    (compare_app, "runs", compare_runs.compare_runs, "Training runs, from their logs."),
+    (app, "fix-and-retrain", fix_and_retrain.fix_and_retrain, "Choose or take fixes, retrain, prove what they do."),
+    (app, "report", report.report, "Draw a saved result again, without measuring."),
+    (app, "rules", rules.rules, "The catalogue of rules; why, and what to do."),
+    (app, "demo", demo.demo, "Diagnose a sample that comes with the package."),
+)
+for _group, _name, _command, _summary in _COMMANDS:
+    _group.command(_name, short_help=_summary)(_command)
 
 
 def _show_version(wanted: bool) -> None:

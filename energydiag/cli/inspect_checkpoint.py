@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,7 +25,9 @@ from energydiag.cli.inspect_checkpoints import (
 )
 from energydiag.cli.model_choice import ModelChoice, takes_model
 from energydiag.cli.output import destinations, exit_code, progress_bar, write, write_figures
-from energydiag.results import Diagnosis, Fleet
+
+if TYPE_CHECKING:
+    from energydiag.results import Diagnosis, Fleet
 
 
 @takes_model
@@ -61,6 +65,7 @@ def inspect_checkpoint(
     how = How(out, workers, part_of(shard), merge, ray)
     arguments = ["--batch", str(batch), *choice.words()]
     result: Diagnosis | Fleet
+    code: Callable[[str, bool], int]
     with progress_bar(quiet) as progress:
         from energydiag.pipeline import inspect_checkpoint as inspect_one
         from energydiag.pipeline import inspect_many
@@ -78,18 +83,17 @@ def inspect_checkpoint(
         }
         alone = how.sole(checkpoint)
         if alone is None:
-            result = inspect_many(checkpoint, batch, model, **how.options(), **options)
-            next_command = next_step_of_many(result, how, arguments)
+            result = many = inspect_many(checkpoint, batch, model, **how.options(), **options)
+            next_command, code = next_step_of_many(many, how, arguments), partial(exit_code_of_many, many)
         else:
-            result = inspect_one(alone, batch, model, **options)
-            next_command = next_step(result, shlex.join([str(alone), *arguments]))
+            result = one = inspect_one(alone, batch, model, **options)
+            next_command = next_step(one, shlex.join([str(alone), *arguments]))
+            code = partial(exit_code, one)
     picture = write_figures(result, plots)
     write(result, to, details=details, next_command=next_command)
     if picture is not None and not quiet:
         typer.echo(f"figures: {picture}", err=True)
-    if isinstance(result, Fleet):
-        raise typer.Exit(exit_code_of_many(result, fail_on.value, inconclusive_fails))
-    raise typer.Exit(exit_code(result, fail_on.value, inconclusive_fails))
+    raise typer.Exit(code(fail_on.value, inconclusive_fails))
 
 
 def next_step(diagnosis: Diagnosis, arguments: str) -> str | None:

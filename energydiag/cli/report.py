@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,8 +13,9 @@ from energydiag.cli.output import destinations, write, write_figures
 from energydiag.errors import UnreadableFile, first_line
 from energydiag.inert import inert
 from energydiag.plain_file import read_plain
-from energydiag.results import SCHEMA_VERSION, Comparison, Diagnosis, Fleet, Repair
-from energydiag.results.checking import checked
+
+if TYPE_CHECKING:
+    from energydiag.reports.report import Result
 
 _MOST_BYTES = 64 << 20
 """Of a result, 64 MiB; one of a few hundred checkpoints has ten."""
@@ -36,7 +37,10 @@ def report(
         typer.echo(f"figures: {picture}", err=True)
 
 
-def _read(path: Path) -> Diagnosis | Repair | Fleet | Comparison:
+def _read(path: Path) -> Result:
+    from energydiag.results import SCHEMA_VERSION, Comparison, Diagnosis, Fleet, Repair
+    from energydiag.results.checking import checked
+
     try:
         plain = _inert(json.loads(read_plain(path, _MOST_BYTES, "it is no result of energydiag.").decode()))
     except (ValueError, RecursionError) as error:
@@ -48,11 +52,9 @@ def _read(path: Path) -> Diagnosis | Repair | Fleet | Comparison:
                 f"{path} has schema_version {str(version)[:20]}; this energydiag reads {SCHEMA_VERSION}.",
                 "upgrade energydiag.",
             )
-        kinds: dict[str, type[Diagnosis | Repair | Fleet | Comparison]] = {
-            kind.kind: kind for kind in (Repair, Fleet, Comparison)
-        }
+        kinds: dict[str, type[Result]] = {kind.kind: kind for kind in (Repair, Fleet, Comparison)}
         # what is drawn trusts its types
-        found: Diagnosis | Repair | Fleet | Comparison = checked(kinds.get(plain["kind"], Diagnosis).from_dict(plain))
+        found: Result = checked(kinds.get(plain["kind"], Diagnosis).from_dict(plain))
         return found
     except (KeyError, TypeError, AttributeError, IndexError, ValueError, RecursionError) as error:
         raise UnreadableFile(
