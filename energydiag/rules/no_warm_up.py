@@ -30,7 +30,7 @@ from energydiag.rules.rule import Judgement, Rule, Threshold
 from energydiag.rules.wording import number, percent
 
 _BEGINS = Threshold(0.5, "guess: from half of the peak on it is no warm-up")
-_LEAP = Threshold(0.5, "guess: half of the first loss on top of it is more than batches differ by")
+_LEAP = Threshold(2.0, "guess: twice the first loss on top of it is more than batches differ by")
 _LATE = Threshold(
     0.9, "guess: a rate that is highest in the last tenth has not been what it should for most of the run"
 )
@@ -65,4 +65,5 @@ RULE = Rule(
     thresholds={"begins": _BEGINS, "leap": _LEAP, "late": _LATE},
     judge=_judge,
     fixes=("lower-learning-rate",),
+    symptom=True,  # accumulated gradients and spikes of other kinds leap, too
 )

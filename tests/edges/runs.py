@@ -174,14 +174,14 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED715", {"run.spikes": 2, "run.spikes.height": 0.5}, {"run.spikes": 2, "run.spikes.height": 0.51}, "warning"),
     (
         "ED720",
-        {BEGINS: 0.5, PEAK_AT: 0.0, "run.loss.early_rise": 0.5},
-        {BEGINS: 0.5, PEAK_AT: 0.0, "run.loss.early_rise": 0.51},
+        {BEGINS: 0.5, PEAK_AT: 0.0, "run.loss.early_rise": 2.0},
+        {BEGINS: 0.5, PEAK_AT: 0.0, "run.loss.early_rise": 2.01},
         "warning",
     ),
     (
         "ED720",
-        {BEGINS: 0.49, PEAK_AT: 0.0, "run.loss.early_rise": 1.0},
-        {BEGINS: 1.0, PEAK_AT: 0.0, "run.loss.early_rise": 1.0},
+        {BEGINS: 0.49, PEAK_AT: 0.0, "run.loss.early_rise": 3.0},
+        {BEGINS: 1.0, PEAK_AT: 0.0, "run.loss.early_rise": 3.0},
         "warning",
     ),
     ("ED720", {BEGINS: 0.1, PEAK_AT: 0.9}, {BEGINS: 0.1, PEAK_AT: 0.91}, "warning"),
