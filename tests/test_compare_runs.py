@@ -17,7 +17,7 @@ from test_cli import run
 
 from energydiag.errors import UnreadableFile, UsageError
 from energydiag.pipeline import compare_runs
-from energydiag.pipeline.comparing_runs import distinct_names
+from energydiag.pipeline.naming import distinct_names
 from energydiag.results import Comparison
 from energydiag.runs.log import Series
 from energydiag.runs.places import at_best, at_end, at_step, step_at_time

@@ -58,7 +58,7 @@ def compare_checkpoints(
         from energydiag.pipeline.baselines import read_baseline
         from energydiag.pipeline.baselines import save_baseline as save
         from energydiag.pipeline.comparing_checkpoints import baseline_of, compare_diagnoses, diagnosed
-        from energydiag.pipeline.comparing_runs import distinct_names
+        from energydiag.pipeline.naming import distinct_names
 
         known = None if baseline is None else read_baseline(baseline, "checkpoints")
         if len(checkpoints) + (known is not None) < 2 and save_baseline is None:

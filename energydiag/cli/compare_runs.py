@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from energydiag.cli import compare_options as c
+from energydiag.cli import log_options as log
 from energydiag.cli import options as o
-from energydiag.cli.inspect_run import names_of
 from energydiag.cli.output import destinations, progress_bar, write, write_figures
 
 
@@ -31,10 +31,7 @@ def compare_runs(
             help="Training logs, or folders that hold them; the first is compared with.", show_default=False
         ),
     ],
-    map: Annotated[
-        list[str] | None,
-        typer.Option(help="OURS=THEIRS: what a quantity is called in the logs, as in loss=train/total; repeatable."),
-    ] = None,
+    map: log.Map = None,
     at: Annotated[
         At | None,
         typer.Option(help="Where the verdict is taken. [default: the last step that all runs reached]"),
@@ -43,16 +40,10 @@ def compare_runs(
         str | None,
         typer.Option(help="Runs that differ in this setting alone are one side: seed.", show_default=False),
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=2, help="Contexts per step of training. [default: config.json's]")
-    ] = None,
-    negatives: Annotated[
-        int | None, typer.Option(min=1, help="Negatives per context. [default: batch size less one]")
-    ] = None,
+    batch_size: log.BatchSize = None,
+    negatives: log.Negatives = None,
     head: o.Head = None,
-    tau: Annotated[
-        float | None, typer.Option(min=1e-6, help="Temperature of training. [default: the log's, else config.json's]")
-    ] = None,
+    tau: log.Tau = None,
     metric: c.Metrics = None,
     max_regression: c.Limits = None,
     baseline: c.BaselineFile = None,
@@ -67,7 +58,7 @@ def compare_runs(
 ) -> None:
     """Compare training runs from their logs: at the same step, at their ends, at their best, after the same time."""
     to = destinations(format, output)
-    names = names_of(map or [])
+    names = log.names_of(map)
     limits = c.limits_of(max_regression)
     with progress_bar(quiet):
         from energydiag.pipeline import compare_runs as compare

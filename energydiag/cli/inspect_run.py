@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from energydiag.cli import log_options as log
 from energydiag.cli import options as o
 from energydiag.cli.output import destinations, exit_code, progress_bar, write, write_figures
-from energydiag.errors import UsageError
 
 if TYPE_CHECKING:
     from energydiag.results import Diagnosis
@@ -26,20 +26,11 @@ def inspect_run(
             show_default=False,
         ),
     ],
-    map: Annotated[
-        list[str] | None,
-        typer.Option(help="OURS=THEIRS: what a quantity is called in the log, as in loss=train/total; repeatable."),
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=2, help="Contexts per step of training. [default: config.json's]")
-    ] = None,
-    negatives: Annotated[
-        int | None, typer.Option(min=1, help="Negatives per context. [default: batch size less one]")
-    ] = None,
+    map: log.Map = None,
+    batch_size: log.BatchSize = None,
+    negatives: log.Negatives = None,
     head: o.Head = None,
-    tau: Annotated[
-        float | None, typer.Option(min=1e-6, help="Temperature of training. [default: the log's, else config.json's]")
-    ] = None,
+    tau: log.Tau = None,
     select: o.Select = None,
     ignore: o.Ignore = None,
     format: o.Formats = None,
@@ -52,7 +43,7 @@ def inspect_run(
 ) -> None:
     """Diagnose a training log alone: plateau, NaN, oscillation, drift, gap."""
     to = destinations(format, output)
-    names = names_of(map or [])
+    names = log.names_of(map)
     with progress_bar(quiet):
         from energydiag.pipeline import inspect_run as inspect
 
@@ -84,15 +75,3 @@ def _next_step(diagnosis: Diagnosis) -> str:
     if not diagnosis.findings:
         return f"{inspection}   (weights tell more than their log)"
     return f"energydiag rules {diagnosis.findings[0].code}   (why, and what to change)\n      {inspection}"
-
-
-def names_of(pairs: list[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for pair in pairs:
-        ours, separator, theirs = pair.partition("=")
-        if not (separator and ours and theirs):
-            raise UsageError(f"--map must be OURS=THEIRS, not {pair!r}.", "write, for example, --map loss=train/total.")
-        if ours in found:
-            raise UsageError(f"--map names {ours} twice.", "give every quantity one column.")
-        found[ours] = theirs
-    return found

@@ -13,10 +13,11 @@ from energydiag.batch import Batch
 from energydiag.errors import UsageError
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.pipeline.baselines import Baseline, read_baseline
-from energydiag.pipeline.comparing_runs import distinct_names, rankings
+from energydiag.pipeline.comparing_runs import rankings
 from energydiag.pipeline.inspecting import inspect, inspect_checkpoint
 from energydiag.pipeline.limits import kept_to
 from energydiag.pipeline.loading import ModelOptions
+from energydiag.pipeline.naming import distinct_names
 from energydiag.results import Comparison, Diagnosis, Difference, Measurement, Side, Skipped
 from energydiag.results.changes import direction, overall, smallest_change
 from energydiag.side_by_side import Number, changes
