@@ -33,7 +33,7 @@ fault-guard: .venv/installed
 	$(BIN)/python -m benchmarks.faults.run guard
 
 bench: .venv/installed
-	$(BIN)/python benchmarks/energies.py
+	$(BIN)/python -m benchmarks.run
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

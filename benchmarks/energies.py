@@ -1,112 +1,260 @@
-"""Time and peak memory of `pairwise_energies` against expanding everything to B·B rows.
+"""Energies of many candidates: `pairwise_energies` beside the expansion, a loop, a hand-written way and the floor.
 
-``make bench`` runs it. The two ways take turns; medians are printed. Memory is the peak of the tensors alive at once
-that a call makes.
+Memory of the ways is the peak of the tensors alive at once that a call makes, and besides, for both, by how much a
+fresh process grows.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
-import time
+import math
 from collections.abc import Callable
-from pathlib import Path
 
-SIZES = ((8, 512, 4096, 512, 8), (32, 128, 1024, 512, 8), (64, 32, 128, 64, 4))
-"""B contexts, S tokens, D context width, hidden width, attention heads."""
+import torch
+from torch import nn
 
-STEPS, DIMENSIONS = 8, 7
+from .arithmetic import (
+    context_share,
+    counted_flops,
+    expanded_bytes,
+    expanded_flops,
+    factorised_flops,
+    matmul_way,
+    peak_bytes,
+)
+from .figure import Goal, Row, at_least, at_most
+from .other_modules import OTHERS
+from .policy import (
+    TINY,
+    Case,
+    Size,
+    expanded,
+    hand_factorised,
+    largest_difference,
+    make_case,
+    ours,
+    place,
+    row_by_row,
+)
+from .side_by_side import MIB, alone, does_not_fit, fits, resident_peak, take_turns
+
+SIZES = (
+    Size(8, 512, 4096),
+    Size(16, 256, 4096),
+    Size(32, 256, 4096),
+    Size(32, 128, 1024),
+    Size(64, 128, 1024),
+    Size(64, 32, 128),
+    Size(256, 32, 128),
+)
+
+GAINS = {SIZES[0]: 7.6, SIZES[1]: 13.0, SIZES[3]: 12.0, SIZES[5]: 4.0}
+"""How many times as fast as the expansion it shall be."""
+
+OTHERS_AT = (SIZES[0], SIZES[3])
+
+_LOOPED = 32
+"""Pairs of the loop that are run; all of them cost the same."""
+
+_SAME = 1e-5
+"""Largest relative difference between the ways."""
 
 
-def prepare(size: tuple[int, int, int, int, int], way: str) -> Callable[[], object]:
-    import torch
-
-    from energydiag import pairwise_energies
-    from energydiag.models.cross_attention import CrossAttentionEnergy
-
-    contexts, tokens, width, hidden, heads = size
-    torch.manual_seed(0)
-    model = CrossAttentionEnergy(width, DIMENSIONS, hidden, heads).eval().requires_grad_(False)
-    context = torch.randn(contexts, tokens, width)
-    actions = torch.randn(contexts, STEPS, DIMENSIONS)
-    mask = torch.zeros(contexts, tokens, dtype=torch.bool)
-    mask[:, -tokens // 8 :] = True
-
-    def expanded() -> object:
-        rows = contexts * contexts
-        return model(
-            context[:, None].expand(-1, contexts, -1, -1).reshape(rows, tokens, width),
-            actions[None].expand(contexts, -1, -1, -1).reshape(rows, STEPS, DIMENSIONS),
-            mask[:, None].expand(-1, contexts, -1).reshape(rows, tokens),
-        ).view(contexts, contexts)
-
-    def ours() -> object:
-        return pairwise_energies(model, context, actions, mask)
-
-    if way == "both":
-        a, b = expanded(), ours()
-        return lambda: float((a - b).abs().max() / a.abs().max())  # type: ignore[operator]
-    return ours if way == "ours" else expanded
+def measure(repeats: int, small: bool = False) -> list[Row]:
+    """All rows; ``small`` runs everything at a size that shows nothing but that it runs."""
+    sizes, others_at = ((TINY,), (TINY,)) if small else (SIZES, OTHERS_AT)
+    rows = []
+    with torch.no_grad():
+        for size in sizes:
+            rows += _times(size, repeats)
+            rows += _memory(size, small)
+        for size in others_at:
+            rows += _other_modules(size, repeats)
+        if torch.cuda.is_available():
+            for size in sizes:
+                rows += _on_gpu(size, repeats)
+    return rows
 
 
-def time_both(size: tuple[int, int, int, int, int], repeats: int) -> dict[str, float]:
-    """Median seconds of each way and the median of their ratios, pair by pair, and the largest relative difference."""
-    import torch
-
-    ways = [prepare(size, "expanded"), prepare(size, "ours")]
-    torch.set_grad_enabled(False)
-    for way in ways:
-        way()
-    seconds: list[list[float]] = [[], []]
-    for _ in range(repeats):
-        for way, spent in zip(ways, seconds, strict=True):
-            start = time.perf_counter()
-            way()
-            spent.append(time.perf_counter() - start)
-    ratios = [a / b for a, b in zip(*seconds, strict=True)]
-    return {
-        "expanded_seconds": statistics.median(seconds[0]),
-        "ours_seconds": statistics.median(seconds[1]),
-        "speedup": statistics.median(ratios),
-        "relative_difference": prepare(size, "both")(),  # type: ignore[dict-item]
+def _times(size: Size, repeats: int) -> list[Row]:
+    case = make_case(size)
+    needed = expanded_bytes(case)
+    pairs = size.contexts**2
+    looped = min(_LOOPED, pairs)
+    products, product_flops = matmul_way(size)
+    ways: dict[str, Callable[[], object]] = {
+        "ours": lambda: ours(case),
+        "hand": lambda: hand_factorised(case),
+        "loop": lambda: row_by_row(case, looped),
+        "products": products,
     }
+    _must_agree(largest_difference(ours(case), hand_factorised(case)))
+    if fits(needed):
+        ways["expanded"] = lambda: expanded(case.model, case.hidden, case.actions, case.mask)
+        _must_agree(largest_difference(ours(case), ways["expanded"]()))  # type: ignore[arg-type]
+    turns = take_turns(ways, repeats, {"loop": pairs / looped})
+    mine = turns.median("ours")
+
+    def row(name: str, way: str, goal: Goal | None = None, note: str = "") -> Row:
+        return Row(f"{name} / ours", str(size), mine, turns.median(way), turns.ratio(way, "ours"), "s", goal, note)
+
+    goal = at_least(GAINS[size]) if size in GAINS else None
+    work, done, naive = factorised_flops(size), counted_flops(lambda: ours(case)), expanded_flops(size)
+    rate = product_flops / turns.median("products")
+    share = turns.ratio("products", "ours") * work / product_flops
+    dominates = context_share(size) > 0.5
+    return [
+        Row(
+            "arithmetic, expanded to B² rows / ours",
+            str(size),
+            done / 1e9,
+            naive / 1e9,
+            naive / done,
+            "GFLOP",
+            goal,
+            f"ours as torch counts it; {naive / work:.2f} is the most there can be",
+        ),
+        row("expanded to B² rows", "expanded", goal, "" if "expanded" in turns else does_not_fit(needed)),
+        row("loop over pairs", "loop", None, f"{looped} of {pairs} pairs run"),
+        row("written by hand", "hand", at_least(0.95)),
+        Row(
+            "ours / rate of the layers' products alone",
+            str(size),
+            work / mine / 1e9,
+            rate / 1e9,
+            share,
+            "GFLOP/s",
+            at_least(0.8) if dominates else None,
+            f"{work / 1e9:.1f} GFLOP, {context_share(size):.0%} in contexts",
+        ),
+    ]
 
 
-def peak_memory(size: tuple[int, int, int, int, int], way: str) -> float:
-    """Bytes of tensors that one call holds at its peak, beside model and inputs."""
-    import torch
-
-    from energydiag.energies.memory import PeakBytes
-
-    run = prepare(size, way)
-    run()
-    with torch.no_grad(), PeakBytes() as watch:
-        run()
-    return watch.peak
+def _must_agree(difference: float) -> None:
+    if not difference < _SAME:
+        raise AssertionError(f"two ways differ by {difference:.1e}")
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", help="write the figures to this file")
-    arguments = parser.parse_args()
-    results = []
-    print(f"{'B, S, D':>16} {'expanded':>10} {'ours':>8} {'speed-up':>9} {'of B':>6} {'memory':>17} {'difference':>11}")
-    for size in SIZES:
-        figures = time_both(size, arguments.repeats)
-        memory = {way: peak_memory(size, way) / 2**20 for way in ("expanded", "ours")}
-        results.append({"size": size[:3], **figures, **{f"{k}_mib": v for k, v in memory.items()}})
-        print(
-            f"{', '.join(map(str, size[:3])):>16} {figures['expanded_seconds']:9.2f}s {figures['ours_seconds']:7.3f}s "
-            f"{figures['speedup']:8.1f}x {figures['speedup'] / size[0]:6.2f} "
-            f"{memory['expanded']:7.0f} > {memory['ours']:3.0f} MiB "
-            f"{figures['relative_difference']:11.1e}"
+def grown_by(size: Size, way: str) -> float:
+    """Bytes by which this process grows at its peak; run in a fresh one."""
+    torch.set_grad_enabled(False)
+    tiny = make_case(TINY)
+    ours(tiny), expanded(tiny.model, tiny.hidden, tiny.actions, tiny.mask)  # code that is loaded does not count
+    case = make_case(size)
+    return resident_peak(lambda: _run(case, way))
+
+
+def _run(case: Case, way: str) -> object:
+    if way == "ours":
+        return ours(case)
+    return expanded(case.model, case.hidden, case.actions, case.mask)
+
+
+def _memory(size: Size, small: bool) -> list[Row]:
+    case = make_case(size)
+    needed = expanded_bytes(case)
+    room = fits(needed)
+    ours(case)  # how the module can be batched is found out once
+    mine = peak_bytes(lambda: ours(case))
+    naive = peak_bytes(lambda: _run(case, "expanded")) if room else needed
+    held = case.input_bytes + case.weight_bytes
+    one_pass = peak_bytes(lambda: case.model(case.hidden, case.actions, case.mask))
+    one_row = peak_bytes(lambda: case.model(case.hidden[:1], case.actions[:1], case.mask[:1]))
+    single = peak_bytes(lambda: ours(case, memory_budget=0))
+    rows = [
+        Row(
+            "peak of tensors, expanded / ours",
+            str(size),
+            mine / MIB,
+            naive / MIB,
+            naive / mine,
+            "MiB",
+            None,
+            "" if room else does_not_fit(needed),
+        ),
+        Row(
+            "inputs, weights and ours / with one plain pass over the contexts instead",
+            str(size),
+            (held + mine) / MIB,
+            (held + one_pass) / MIB,
+            (held + mine) / (held + one_pass),
+            "MiB",
+            at_most(1.5),
+        ),
+        Row(
+            "the same for a memory budget of one context at a time",
+            str(size),
+            (held + single) / MIB,
+            (held + one_row) / MIB,
+            (held + single) / (held + one_row),
+            "MiB",
+            None,
+            "one plain pass over one context",
+        ),
+    ]
+    if not small:
+        del case
+        grown = {way: alone(grown_by, size, way) for way in (("ours", "expanded") if room else ("ours",))}
+        other = grown.get("expanded", math.nan)
+        rows.append(
+            Row(
+                "growth of a fresh process, expanded / ours",
+                str(size),
+                grown["ours"] / MIB,
+                other / MIB,
+                other / grown["ours"] if grown["ours"] else math.nan,
+                "MiB",
+                None,
+                "" if room else does_not_fit(needed),
+            )
         )
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(results, indent=2) + "\n")
+    return rows
 
 
-if __name__ == "__main__":
-    main()
+def _other_modules(size: Size, repeats: int) -> list[Row]:
+    rows = []
+    for make in OTHERS:
+        case = make_case(size, make)
+        needed = expanded_bytes(case)
+        ways: dict[str, Callable[[], object]] = {"ours": lambda case=case: ours(case)}
+        if fits(needed):
+            ways["expanded"] = lambda case=case: _run(case, "expanded")
+            _must_agree(largest_difference(ways["ours"](), ways["expanded"]()))  # type: ignore[arg-type]
+        turns = take_turns(ways, repeats)
+        rows.append(
+            Row(
+                f"{_name(make)}, expanded to B² rows / ours",
+                str(size),
+                turns.median("ours"),
+                turns.median("expanded"),
+                turns.ratio("expanded", "ours"),
+                "s",
+                at_least(GAINS[size] / 2) if size in GAINS else None,
+                "" if "expanded" in turns else does_not_fit(needed),
+            )
+        )
+    return rows
+
+
+def _name(make: Callable[[Size], nn.Module]) -> str:
+    return getattr(make, "__name__", type(make).__name__)
+
+
+def _on_gpu(size: Size, repeats: int) -> list[Row]:
+    case = make_case(size, device="cuda")
+    needed = expanded_bytes(case)
+    ways: dict[str, Callable[[], object]] = {"ours": lambda: ours(case)}
+    if fits(needed, case.device):
+        ways["expanded"] = lambda: _run(case, "expanded")
+    turns = take_turns(ways, repeats)
+    return [
+        Row(
+            f"{place(case.device)}expanded to B² rows / ours",
+            str(size),
+            turns.median("ours"),
+            turns.median("expanded"),
+            turns.ratio("expanded", "ours"),
+            "s",
+            None,
+            "" if "expanded" in turns else does_not_fit(needed),
+        )
+    ]

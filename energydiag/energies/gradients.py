@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from energydiag.energies.memory import DEFAULT_BUDGET, run_in_pieces
+from energydiag.energies.memory import DEFAULT_BUDGET, gathered, run_in_pieces
 from energydiag.energies.pairs import Pairs
 from energydiag.energies.pairwise import pair_table
 from energydiag.models.energy_function import EnergyFunction
@@ -61,8 +61,8 @@ def action_gradients(
         return table.values[0].detach(), torch.zeros_like(leaf) if gradient is None else gradient
 
     with torch.enable_grad(), frozen_parameters(energy), sdpa_kernel(SDPBackend.MATH):
-        parts = list(run_in_pieces(run, pairs.contexts, memory_budget))
-    return ActionGradients(torch.cat([e for e, _ in parts]), torch.cat([g for _, g in parts]))
+        values, gradient = gathered(run_in_pieces(run, pairs.contexts, memory_budget), pairs.contexts)
+    return ActionGradients(values, gradient)
 
 
 def ranking_gradients(
@@ -92,7 +92,7 @@ def ranking_gradients(
         return (torch.zeros_like(leaf) if gradient is None else gradient,)
 
     with torch.enable_grad(), frozen_parameters(energy), sdpa_kernel(SDPBackend.MATH):
-        return torch.cat([g for (g,) in run_in_pieces(run, pairs.contexts, memory_budget)])
+        return gathered(run_in_pieces(run, pairs.contexts, memory_budget), pairs.contexts)[0]
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from energydiag.energies.memory import DEFAULT_BUDGET, run_in_pieces
+from energydiag.energies.memory import DEFAULT_BUDGET, gathered, run_in_pieces
 from energydiag.energies.merged_calls import merged_calls
 
 Answers = tuple[Tensor, ...]
@@ -143,12 +143,12 @@ def _by_vmap(
                 for start in range(0, pairs.candidates, CANDIDATE_BLOCK)
             )
         )
-        return _join(blocks, dim=1)
+        return _beside(blocks)
 
     with warnings.catch_warnings(), merged_calls(), sdpa_kernel(_attention_kernels(device)):
         # vmap announces every operation that it has to loop over: slower, but right
         warnings.filterwarnings("ignore", message="There is a performance drop")
-        return _join(run_in_pieces(run, pairs.contexts, memory_budget), dim=0)
+        return gathered(run_in_pieces(run, pairs.contexts, memory_budget), pairs.contexts)
 
 
 def _attention_kernels(device: torch.device) -> list[SDPBackend]:
@@ -171,11 +171,13 @@ def _by_rows(
             mask = None if block.pad_mask is None else block.pad_mask.expand(count, -1)
             return function(block.hidden.expand(count, *block.hidden.shape[1:]), actions, mask)
 
-        return tuple(value[None] for value in _join(run_in_pieces(run, pairs.candidates, memory_budget), dim=0))
+        found = gathered(run_in_pieces(run, pairs.candidates, memory_budget), pairs.candidates)
+        return tuple(value[None] for value in found)
 
-    return _join((of_context(index) for index in range(pairs.contexts)), dim=0)
+    return gathered((of_context(index) for index in range(pairs.contexts)), pairs.contexts)
 
 
-def _join(parts: Iterable[Answers], dim: int) -> Answers:
+def _beside(parts: Iterable[Answers]) -> Answers:
+    """Answers for some of the candidates each, as one for all."""
     columns = list(zip(*parts, strict=True))
-    return tuple(column[0] if len(column) == 1 else torch.cat(column, dim=dim) for column in columns)
+    return tuple(column[0] if len(column) == 1 else torch.cat(column, dim=1) for column in columns)

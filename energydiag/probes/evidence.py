@@ -20,7 +20,7 @@ from energydiag.energies.gradients import (
     action_gradients,
     parameter_gradients,
 )
-from energydiag.energies.memory import DEFAULT_BUDGET
+from energydiag.energies.memory import DEFAULT_BUDGET, gathered
 from energydiag.energies.pairs import Pairs
 from energydiag.energies.pairwise import pair_table
 from energydiag.models.energy_function import EnergyFunction
@@ -111,9 +111,9 @@ class Evidence:
         """Energies over the swap sets."""
         reading = self.reading  # read here, outside of the batched calls below
         index = swap_sets(len(self.batch), self.settings.swap_size, self._generator(1))
-        energies, inners = [], []
         self._swap_reason: str | None = None
-        for members in index:
+
+        def of_set(members: Tensor) -> tuple[Tensor, ...]:
             part = self.batch.take(members)
             pairs = Pairs(part.hidden, part.actions, part.pad_mask, shared=True)
             with torch.no_grad():
@@ -123,11 +123,11 @@ class Evidence:
                     pairs,
                     self.settings.memory_budget,
                 )
-            energies.append(table.values[0].float().cpu())
-            if len(table.values) > 1:
-                inners.append(table.values[1].cpu())
             self._swap_reason = table.reason
-        return SwapTables(index, torch.stack(energies), torch.stack(inners) if inners else None)
+            return table.values[0].float().cpu()[None], *(value.cpu()[None] for value in table.values[1:])
+
+        found = gathered(map(of_set, index), len(index))
+        return SwapTables(index, found[0], found[1] if len(found) > 1 else None)
 
     def _energy_and_inner(
         self, reading: HeadReading, hidden: Tensor, actions: Tensor, mask: Tensor | None
