@@ -234,6 +234,8 @@ def rankings(numbers: Mapping[str, Sequence[Number]], rows: Sequence[MetricChang
             for number in there
             if (number.name, number.at) == (name, place)
         }
+        if len(set(values.values())) == 1:
+            continue
         better = own[0].better
         order = sorted(values, key=lambda side: values[side], reverse=better == "higher")
         yield Ranking(name, place, better, {side: values[side] for side in order})
