@@ -5,15 +5,15 @@ Shapes: B contexts, N starts per context, H action steps, A action dimensions, K
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from energydiag.energies.gradients import action_gradients
-from energydiag.energies.memory import DEFAULT_BUDGET
+from energydiag.energies.memory import DEFAULT_BUDGET, gathered, run_in_pieces
 from energydiag.energies.pairs import Pairs
-from energydiag.energies.pairwise import pair_table
+from energydiag.energies.pairwise import each_context_once, pair_table
 from energydiag.models.energy_function import EnergyFunction
 
 
@@ -84,7 +84,7 @@ def follow(
     steps: int,
     memory_budget: int | None = DEFAULT_BUDGET,
 ) -> Path:
-    """Takes ``steps`` of `step_down` from each start and keeps the way.
+    """Takes ``steps`` of `step_down` from each start and keeps the way; each context's work is done once.
 
     Args:
         energy: What to follow.
@@ -95,13 +95,26 @@ def follow(
         steps: K.
         memory_budget: Bytes that a piece may take.
     """
-    actions = starts_BNHA.detach().to(energy.device, energy.dtype)
+    pairs = Pairs(hidden, starts_BNHA, pad_mask, shared=False)
+
+    def run(part: slice) -> tuple[Tensor, Tensor]:
+        chunk = pairs.rows(part).to(energy.device, energy.dtype)
+        with each_context_once(energy, chunk, memory_budget):
+            path = _follow(energy, chunk, length_N, steps)
+        return path.actions.transpose(0, 1), path.energy.transpose(0, 1)
+
+    actions, energies = gathered(run_in_pieces(run, pairs.contexts, memory_budget), pairs.contexts)
+    return Path(actions.transpose(0, 1), energies.transpose(0, 1))
+
+
+def _follow(energy: EnergyFunction, pairs: Pairs, length_N: Tensor, steps: int) -> Path:
+    actions = pairs.actions.detach()
     seen, energies = [actions], []
     for _ in range(steps):
-        actions, before = step_down(energy, hidden, actions, pad_mask, length_N, memory_budget)
+        actions, before = step_down(energy, pairs.hidden, actions, pairs.pad_mask, length_N, memory_budget=None)
         seen.append(actions)
         energies.append(before)
-    pairs = Pairs(hidden, actions, pad_mask, shared=False)
+    last = replace(pairs, actions=actions)
     with torch.no_grad():
-        last = pair_table(energy, lambda h, a, m: (energy(h, a, m),), pairs, memory_budget).values[0]
-    return Path(torch.stack(seen), torch.stack([*energies, last]))
+        end = pair_table(energy, lambda h, a, m: (energy(h, a, m),), last, memory_budget=None).values[0]
+    return Path(torch.stack(seen), torch.stack([*energies, end]))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from energydiag.energies.memory import DEFAULT_BUDGET, gathered, run_in_pieces
+from energydiag.energies.merged_calls import merged_calls
 from energydiag.energies.pairs import Pairs
 from energydiag.energies.pairwise import pair_table
 from energydiag.models.energy_function import EnergyFunction
@@ -164,7 +165,7 @@ def parameter_gradients(
         gradients, loss = by_row(parameters, pairs.hidden[part], mask, targets[part])
         return _summed(gradients, loss)
 
-    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+    with merged_calls(), sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="There is a performance drop")
         try:
             found = _joined(run_in_pieces(run, pairs.contexts, memory_budget))
@@ -211,7 +212,7 @@ class _Callable(nn.Module):
 def _summed(gradients: dict[str, Tensor], loss_n: Tensor) -> RowGradients:
     square = torch.zeros_like(loss_n)
     for gradient in gradients.values():
-        square = square + gradient.reshape(len(gradient), -1).square().sum(dim=1)
+        square = square + torch.linalg.vector_norm(gradient.reshape(len(gradient), -1), dim=1).square()
     return RowGradients(loss_n.detach(), square, {name: g.sum(dim=0) for name, g in gradients.items()})
 
 

@@ -20,6 +20,10 @@ DEFAULT_BUDGET = 1 << 29
 """Bytes of intermediate results, 512 MiB: what a small machine can spare beside a model and its batch (a guess)."""
 
 
+_makes_memory: dict[Any, bool] = {}
+"""Whether an operation's answer is memory of its own: a view's or a changed input's is not."""
+
+
 class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of tensors that are alive at the same time among those made while it is active."""
 
@@ -33,7 +37,11 @@ class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         answer = func(*args, **(kwargs or {}))
-        for leaf in tree_iter(answer):
+        if func not in _makes_memory:
+            _makes_memory[func] = not (func.is_view or func._schema.is_mutable)
+        if not _makes_memory[func]:
+            return answer
+        for leaf in (answer,) if isinstance(answer, Tensor) else tree_iter(answer):
             if isinstance(leaf, Tensor):
                 self._count(leaf.untyped_storage())
         return answer

@@ -53,6 +53,9 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if _is_mapped(input) and not _is_mapped(weight, bias):
         merged: Tensor = _Linear.apply(input, weight, bias)  # type: ignore[no-untyped-call]
         return merged
+    if bias is not None and input.dim() > 2:  # as rows, the bias is part of the product
+        rows = _linear(input.flatten(0, -2), weight, bias)
+        return rows.reshape(*input.shape[:-1], rows.shape[-1])
     return _linear(input, weight, bias)
 
 

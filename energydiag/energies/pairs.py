@@ -171,7 +171,9 @@ def _by_rows(
             mask = None if block.pad_mask is None else block.pad_mask.expand(count, -1)
             return function(block.hidden.expand(count, *block.hidden.shape[1:]), actions, mask)
 
-        found = gathered(run_in_pieces(run, pairs.candidates, memory_budget), pairs.candidates)
+        # contexts are repeated here: even where the contexts are few, all candidates at once may be too many
+        budget = DEFAULT_BUDGET if memory_budget is None else memory_budget
+        found = gathered(run_in_pieces(run, pairs.candidates, budget), pairs.candidates)
         return tuple(value[None] for value in found)
 
     return gathered((of_context(index) for index in range(pairs.contexts)), pairs.contexts)

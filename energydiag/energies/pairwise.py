@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from energydiag.energies.memory import DEFAULT_BUDGET
 from energydiag.energies.pairs import Pairs, PairTable, RowFunction, map_pairs
+from energydiag.energies.remembered import remembered
 from energydiag.models.energy_function import EnergyFunction, model_failures
 
 _CHECK_TOLERANCE = 1e-3
@@ -67,6 +70,22 @@ def energy_table(energy: EnergyFunction, pairs: Pairs, memory_budget: int | None
     with torch.no_grad():
         table = pair_table(energy, lambda h, a, m: (energy(h, a, m),), pairs, memory_budget)
     return table.values[0].cpu().double()
+
+
+@contextmanager
+def each_context_once(energy: EnergyFunction, pairs: Pairs, limit: int | None = None) -> Iterator[None]:
+    """While it lasts, what the module computes from these contexts alone is computed once, whatever it is asked for.
+
+    Args:
+        energy: Whose module is asked.
+        pairs: Contexts as the module gets them: on its device, in its type, and always in this tensor.
+        limit: Bytes that may be kept.
+    """
+    if _why_rows.get(energy.module):  # contexts are repeated there for every candidate: too much to keep
+        yield
+        return
+    with remembered(energy.module, pairs.hidden, pairs.pad_mask, limit=limit):
+        yield
 
 
 def pair_table(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from energydiag.energies.descent import step_down
+from energydiag.energies.remembered import remembered
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.negatives.part import Part
 from energydiag.plan import Descent
@@ -41,8 +42,9 @@ def descend(
     samples = len(starts_NMHA) if part is None else len(part.whole)
     actions = starts_NMHA.detach()
     lengths = torch.full((actions.shape[1],), plan.length)
-    for _ in range(plan.steps):
-        actions, _before = step_down(energy, hidden, actions, pad_mask, lengths, memory_budget=None)
-        noise = torch.randn((samples, *actions.shape[1:]), generator=generator)
-        actions = actions + plan.noise * (noise if part is None else part.own(noise)).to(actions)
+    with remembered(energy.module, hidden, pad_mask):
+        for _ in range(plan.steps):
+            actions, _before = step_down(energy, hidden, actions, pad_mask, lengths, memory_budget=None)
+            noise = torch.randn((samples, *actions.shape[1:]), generator=generator)
+            actions = actions + plan.noise * (noise if part is None else part.own(noise)).to(actions)
     return actions

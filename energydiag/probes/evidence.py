@@ -14,19 +14,14 @@ import torch
 from torch import Tensor
 
 from energydiag.batch import Batch
-from energydiag.energies.gradients import (
-    ActionGradients,
-    ParameterGradients,
-    action_gradients,
-    parameter_gradients,
-)
-from energydiag.energies.memory import DEFAULT_BUDGET, gathered
+from energydiag.energies.gradients import ActionGradients, ParameterGradients, parameter_gradients
+from energydiag.energies.memory import DEFAULT_BUDGET
 from energydiag.energies.pairs import Pairs
-from energydiag.energies.pairwise import pair_table
 from energydiag.models.energy_function import EnergyFunction
-from energydiag.models.head_reading import ActivationProbe, HeadReading, read_head
+from energydiag.models.head_reading import HeadReading, read_head
 from energydiag.negatives.source import sources
 from energydiag.negatives.swap import swap_sets
+from energydiag.probes.context_pass import ContextPass
 from energydiag.results import Skipped
 from energydiag.statistics import Resampler
 
@@ -102,52 +97,49 @@ class Evidence:
         return read_head(self.energy, pairs.hidden, pairs.actions, pairs.pad_mask)
 
     @functools.cached_property
+    def _sets(self) -> Tensor:
+        """Which samples meet which, ``[K, C]``."""
+        return swap_sets(len(self.batch), self.settings.swap_size, self._generator(1))
+
+    @functools.cached_property
+    def _contexts(self) -> ContextPass:
+        budget = self.settings.memory_budget
+        return ContextPass(self.energy, self.batch, self._sets, lambda: self._own[0], self.reading, budget)
+
+    @property
     def batching(self) -> str | None:
         """Why pairs are computed row by row, or None where they are batched."""
-        return self._swap_reason if self.swap is not None else None
+        return self._contexts.reason
 
     @functools.cached_property
     def swap(self) -> SwapTables:
         """Energies over the swap sets."""
-        reading = self.reading  # read here, outside of the batched calls below
-        index = swap_sets(len(self.batch), self.settings.swap_size, self._generator(1))
-        self._swap_reason: str | None = None
+        found = [table.reshape(*self._sets.shape, *table.shape[1:]) for table in self._contexts.swap.whole()]
+        return SwapTables(self._sets, found[0], found[1] if len(found) > 1 else None)
 
-        def of_set(members: Tensor) -> tuple[Tensor, ...]:
-            part = self.batch.take(members)
-            pairs = Pairs(part.hidden, part.actions, part.pad_mask, shared=True)
-            with torch.no_grad():
-                table = pair_table(
-                    self.energy,
-                    lambda h, a, m: self._energy_and_inner(reading, h, a, m),
-                    pairs,
-                    self.settings.memory_budget,
-                )
-            self._swap_reason = table.reason
-            return table.values[0].float().cpu()[None], *(value.cpu()[None] for value in table.values[1:])
-
-        found = gathered(map(of_set, index), len(index))
-        return SwapTables(index, found[0], found[1] if len(found) > 1 else None)
-
-    def _energy_and_inner(
-        self, reading: HeadReading, hidden: Tensor, actions: Tensor, mask: Tensor | None
-    ) -> tuple[Tensor, ...]:
-        if reading.activation is None:
-            return (self.energy(hidden, actions, mask),)
-        with ActivationProbe(reading) as probe:
-            energy = self.energy(hidden, actions, mask)
-        if probe.activation_input is None:
-            return (energy,)
-        return energy, probe.activation_input.reshape(hidden.shape[0], -1)
-
-    @functools.cached_property
+    @property
     def positive(self) -> Tensor:
         """Energies of the expert's actions for all samples, ``[N]``."""
-        return self._at(self.batch.actions[:, None])[:, 0]
+        return self._contexts.own.whole()[0][:, 0]
 
-    @functools.cached_property
+    @property
     def by_source(self) -> tuple[Mapping[str, Tensor], tuple[Skipped, ...]]:
         """Energies ``[N, M]`` of each source's negatives, and the sources that this dump cannot feed."""
+        _, counts, skipped = self._own
+        energies = torch.split(self._contexts.own.whole()[0], [1, *counts.values()], dim=1)
+        return dict(zip(counts, energies[1:], strict=True)), skipped
+
+    @property
+    def expert_gradient(self) -> ActionGradients:
+        """Energies and dE/da at the expert's actions, with one candidate per sample."""
+        return ActionGradients(*self._contexts.slope.whole())
+
+    @functools.cached_property
+    def _own(self) -> tuple[Tensor, Mapping[str, int], tuple[Skipped, ...]]:
+        """Every sample's own candidates ``[N, 1 + M, H, A]``: the expert's action and every source's negatives.
+
+        With them, how many there are of each source, and the sources that this dump cannot feed.
+        """
         made: dict[str, Tensor] = {}
         skipped = []
         for number, source in enumerate(sources().values()):
@@ -156,25 +148,8 @@ class Evidence:
                 skipped.append(Skipped(f"separation.{source.name}", reason))
                 continue
             made |= source.make(self.batch, self._generator(100 + number))
-        if not made:
-            return {}, tuple(skipped)
-        energies = self._at(torch.cat(list(made.values()), dim=1))
-        split = torch.split(energies, [value.shape[1] for value in made.values()], dim=1)
-        return dict(zip(made, split, strict=True)), tuple(skipped)
-
-    def _at(self, candidates: Tensor) -> Tensor:
-        """Energies ``[N, M]`` of each sample's own candidates ``[N, M, H, A]``."""
-        pairs = Pairs(self.batch.hidden, candidates, self.batch.pad_mask, shared=False)
-        with torch.no_grad():
-            table = pair_table(self.energy, lambda h, a, m: (self.energy(h, a, m),), pairs, self.settings.memory_budget)
-        return table.values[0].float().cpu()
-
-    @functools.cached_property
-    def expert_gradient(self) -> ActionGradients:
-        """Energies and dE/da at the expert's actions, with one candidate per sample."""
-        pairs = Pairs(self.batch.hidden, self.batch.actions[:, None], self.batch.pad_mask, shared=False)
-        found = action_gradients(self.energy, pairs, self.settings.memory_budget)
-        return ActionGradients(found.energy.float().cpu(), found.gradient.float().cpu())
+        together = torch.cat([self.batch.actions[:, None], *made.values()], dim=1)
+        return together, {name: value.shape[1] for name, value in made.items()}, tuple(skipped)
 
     @functools.cached_property
     def parameter_gradient(self) -> ParameterGradients:

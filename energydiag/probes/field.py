@@ -20,7 +20,7 @@ On at most 256 samples, spread over the episodes; a* is the expert's action, a_B
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,8 +28,9 @@ from torch import Tensor
 
 from energydiag.energies.descent import Path, directions, follow
 from energydiag.energies.gradients import action_gradients
+from energydiag.energies.memory import gathered, run_in_pieces
 from energydiag.energies.pairs import Pairs
-from energydiag.energies.pairwise import pair_table
+from energydiag.energies.pairwise import each_context_once, pair_table
 from energydiag.negatives.noise import SIGMAS, noisy
 from energydiag.probes.evidence import Evidence
 from energydiag.probes.probe import Answer, Probe, measured
@@ -116,26 +117,21 @@ def _measure(evidence: Evidence) -> Answer:
     evidence.require_finite()
     samples = _samples(evidence)
     points = _points(samples, torch.Generator().manual_seed(evidence.settings.seed * 1009 + 500))
-    gradient = dict(zip(points.near, torch.split(_gradient(evidence, samples, points.near), 1, dim=1), strict=True))
-    energy = _energies(evidence, samples, torch.cat((samples.expert[:, None], points.ladder, points.ways), dim=1))
+    seen = _look(evidence, samples, points)
+    gradient = dict(zip(points.near, torch.split(seen.gradient, 1, dim=1), strict=True))
     rungs = 1 + points.ladder.shape[1]
+    count = points.starts.shape[1]
+    descents, corrections = seen.path.columns(slice(count)), seen.path.columns(slice(count, None))
     found = [
         *_alignment(samples, points.near, gradient),
-        _spearman(samples, energy[:, :rungs], points.ladder),
-        _monotonicity(samples, energy[:, rungs:]),
+        _spearman(samples, seen.energy[:, :rungs], points.ladder),
+        _monotonicity(samples, seen.energy[:, rungs:]),
+        _spurious(samples, descents),
     ]
-    lengths = torch.full((points.starts.shape[1],), _DESCENT_LENGTH * _policy_error(samples))
     if samples.policy is None or not gradient["policy"].any():
-        descents = _descents(evidence, samples, points.starts, lengths)
-        return Answer((*found, _spurious(samples, descents)), skipped=_not_followed(samples.policy is not None))
-    ladder = torch.tensor(STEP_LADDER) * _policy_error(samples)
-    starts = samples.policy[:, None].expand(-1, len(ladder), *samples.policy.shape[1:])
-    # one way down for both: the work on a context is done once per step
-    paths = _descents(evidence, samples, torch.cat((points.starts, starts), dim=1), torch.cat((lengths, ladder)))
-    descents, corrections = paths.columns(slice(len(lengths))), paths.columns(slice(len(lengths), None))
+        return Answer(tuple(found), skipped=_not_followed(samples.policy is not None))
     gains, curves = _correction(samples, corrections)
     trust = _trust(samples, gradient["policy"], corrections)
-    found.append(_spurious(samples, descents))
     if trust.n == 0:
         skipped = (Skipped(trust.name, "the policy's actions are the expert's own"),)
         return Answer((*found, *gains), curves=curves, skipped=skipped)
@@ -151,24 +147,47 @@ def _not_followed(has_policy: bool) -> tuple[Skipped, ...]:
     return tuple(Skipped(name, "the gradient is zero at every policy action") for name in idle)
 
 
-def _gradient(evidence: Evidence, samples: _Samples, points: dict[str, Tensor]) -> Tensor:
-    pairs = Pairs(samples.hidden, torch.cat(list(points.values()), dim=1), samples.pad_mask, shared=False)
-    return action_gradients(evidence.energy, pairs, evidence.settings.memory_budget).gradient.cpu().double()
+@dataclass(frozen=True)
+class _Seen:
+    """What the model told of the samples.
+
+    Attributes:
+        gradient: dE/da at the points where directions are compared, ``[n, P, H, A]``.
+        energy: Of the expert's action, the ladder and the ways, ``[n, M]``.
+        path: Of the descents that look for spurious minima, then of the policy's action with every length of step.
+    """
+
+    gradient: Tensor
+    energy: Tensor
+    path: Path
 
 
-def _energies(evidence: Evidence, samples: _Samples, actions_NMHA: Tensor) -> Tensor:
-    pairs = Pairs(samples.hidden, actions_NMHA, samples.pad_mask, shared=False)
-    with torch.no_grad():
-        table = pair_table(
-            evidence.energy, lambda h, a, m: (evidence.energy(h, a, m),), pairs, evidence.settings.memory_budget
-        )
-    return table.values[0].float().cpu()
+def _look(evidence: Evidence, samples: _Samples, points: _Points) -> _Seen:
+    """Everything in one pass over the contexts: each context's work is done once."""
+    near = torch.cat(list(points.near.values()), dim=1)
+    known = torch.cat((samples.expert[:, None], points.ladder, points.ways), dim=1)
+    starts, lengths = points.starts, torch.full((points.starts.shape[1],), _DESCENT_LENGTH)
+    if samples.policy is not None:
+        lengths = torch.cat((lengths, torch.tensor(STEP_LADDER)))
+        policy = samples.policy[:, None].expand(-1, len(STEP_LADDER), *samples.policy.shape[1:])
+        starts = torch.cat((starts, policy), dim=1)
+    lengths = lengths * _policy_error(samples)
+    pairs = Pairs(samples.hidden, starts, samples.pad_mask, shared=False)
+    energy, budget = evidence.energy, evidence.settings.memory_budget
 
+    def run(part: slice) -> tuple[Tensor, ...]:
+        chunk = pairs.rows(part).to(energy.device, energy.dtype)
+        with each_context_once(energy, chunk, budget):
+            slopes = action_gradients(energy, replace(chunk, actions=near[part].to(chunk.actions)), None)
+            with torch.no_grad():
+                there = replace(chunk, actions=known[part].to(chunk.actions))
+                table = pair_table(energy, lambda h, a, m: (energy(h, a, m),), there, None)
+            path = follow(energy, chunk.hidden, chunk.actions, chunk.pad_mask, lengths, STEPS, None)
+        found = (slopes.gradient, table.values[0], path.actions.transpose(0, 1), path.energy.transpose(0, 1))
+        return tuple(tensor.float().cpu() for tensor in found)
 
-def _descents(evidence: Evidence, samples: _Samples, starts_NMHA: Tensor, length_M: Tensor) -> Path:
-    budget = evidence.settings.memory_budget
-    path = follow(evidence.energy, samples.hidden, starts_NMHA, samples.pad_mask, length_M, STEPS, memory_budget=budget)
-    return Path(path.actions.float().cpu(), path.energy.float().cpu())
+    gradient, value, actions, energies = gathered(run_in_pieces(run, pairs.contexts, budget), pairs.contexts)
+    return _Seen(gradient.double(), value, Path(actions.transpose(0, 1), energies.transpose(0, 1)))
 
 
 def _alignment(samples: _Samples, points: dict[str, Tensor], gradient: dict[str, Tensor]) -> list[Measurement]:

@@ -23,7 +23,7 @@ from torch import Tensor
 from energydiag.batch import Batch
 from energydiag.energies.memory import PeakBytes
 from energydiag.energies.pairs import Pairs
-from energydiag.energies.pairwise import energy_table
+from energydiag.energies.pairwise import each_context_once, energy_table
 from energydiag.models.borrowing import borrowed
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.probes.attempt import all_skipped, attempt
@@ -90,10 +90,13 @@ def _plain_energies(energy: EnergyFunction, part: Batch, pieces: Sequence[Tensor
     before = part.actions.roll(1, dims=0)
     with torch.no_grad():
         for rows in pieces:
-            some, columns = part.take(rows), []
-            for actions in (some.actions, before[rows]):
-                pairs = Pairs(some.hidden, actions, some.pad_mask, shared=True).to(energy.device, energy.dtype)
-                columns.append(energy(pairs.hidden, pairs.actions, pairs.pad_mask).double().cpu())
+            some = part.take(rows)
+            pairs = Pairs(some.hidden, some.actions, some.pad_mask, shared=True).to(energy.device, energy.dtype)
+            with each_context_once(energy, pairs):
+                columns = [
+                    energy(pairs.hidden, actions, pairs.pad_mask).double().cpu()
+                    for actions in (pairs.actions, before[rows].to(pairs.actions))
+                ]
             found.append(torch.stack(columns, dim=1))
     return torch.cat(found)
 
