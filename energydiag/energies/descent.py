@@ -99,7 +99,7 @@ def follow(
 
     def run(part: slice) -> tuple[Tensor, Tensor]:
         chunk = pairs.rows(part).to(energy.device, energy.dtype)
-        with each_context_once(energy, chunk, memory_budget):
+        with each_context_once(energy, chunk):
             path = _follow(energy, chunk, length_N, steps)
         return path.actions.transpose(0, 1), path.energy.transpose(0, 1)
 

@@ -73,18 +73,17 @@ def energy_table(energy: EnergyFunction, pairs: Pairs, memory_budget: int | None
 
 
 @contextmanager
-def each_context_once(energy: EnergyFunction, pairs: Pairs, limit: int | None = None) -> Iterator[None]:
+def each_context_once(energy: EnergyFunction, pairs: Pairs) -> Iterator[None]:
     """While it lasts, what the module computes from these contexts alone is computed once, whatever it is asked for.
 
     Args:
         energy: Whose module is asked.
         pairs: Contexts as the module gets them: on its device, in its type, and always in this tensor.
-        limit: Bytes that may be kept.
     """
     if _why_rows.get(energy.module):  # contexts are repeated there for every candidate: too much to keep
         yield
         return
-    with remembered(energy.module, pairs.hidden, pairs.pad_mask, limit=limit):
+    with remembered(energy.module, pairs.hidden, pairs.pad_mask, limit=DEFAULT_BUDGET):
         yield
 
 

@@ -67,7 +67,7 @@ class ContextPass:
         def run(piece: slice) -> None:
             chunk = pairs.rows(piece).to(self._energy.device, self._energy.dtype)
             rows = members[piece]
-            with each_context_once(self._energy, chunk, self._budget):
+            with each_context_once(self._energy, chunk):
                 if number is not None:
                     first = number * len(members)
                     places = slice(first + piece.start, first + min(piece.stop, len(members)))

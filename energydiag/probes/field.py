@@ -177,7 +177,7 @@ def _look(evidence: Evidence, samples: _Samples, points: _Points) -> _Seen:
 
     def run(part: slice) -> tuple[Tensor, ...]:
         chunk = pairs.rows(part).to(energy.device, energy.dtype)
-        with each_context_once(energy, chunk, budget):
+        with each_context_once(energy, chunk):
             slopes = action_gradients(energy, replace(chunk, actions=near[part].to(chunk.actions)), None)
             with torch.no_grad():
                 there = replace(chunk, actions=known[part].to(chunk.actions))
