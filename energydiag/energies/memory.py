@@ -1,12 +1,12 @@
-"""How much is done at once: the first piece is watched, and its peak decides the size of the others.
+"""How much is done at once: one piece is watched, and its peak decides the size of the others.
 
-Nothing has to be known of the model for that, and no work is done twice.
+Nothing has to be known of the model for that.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -59,25 +59,43 @@ class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._alive -= self._sizes.pop(key, 0)
 
 
-def run_in_pieces(run: Callable[[slice], Piece], total: int, budget: int | None, first: int = 1) -> Iterator[Piece]:
+def run_in_pieces(
+    run: Callable[[slice], Piece],
+    total: int,
+    budget: int | None,
+    known: dict[Hashable, int] | None = None,
+    key: Hashable = None,
+) -> Iterator[Piece]:
     """Answers of ``run`` for consecutive slices that cover ``range(total)``.
+
+    Without ``known`` the first slice has length 1 and is watched, and no work is done twice. With it, one item is
+    watched beforehand, once, and the slices are the same ones ever after.
 
     Args:
         run: Does one slice; its memory is taken to grow in proportion to the slice's length.
         total: How many there are.
         budget: Bytes that a slice may take at its peak; None does all at once, unwatched.
-        first: Length of the first slice, the one that is watched.
+        known: Where the bytes that an item takes are kept, by ``key``.
+        key: What tells this work from others.
     """
-    if budget is None:
+    if budget is None or (known is not None and total == 1):
         yield run(slice(0, total))
         return
-    first = min(first, total)
-    with PeakBytes() as watch:
-        piece = run(slice(0, first))
-    yield piece
-    size = max(1, int(first * budget / max(watch.peak, 1)))
-    for start in range(first, total, size):
-        yield run(slice(start, min(start + size, total)))
+    start = 0
+    each = None if known is None else known.get(key)
+    if each is None:
+        with PeakBytes() as watch:
+            piece = run(slice(0, 1))
+        each = max(watch.peak, 1)
+        if known is None:
+            yield piece
+            start = 1
+        else:
+            known[key] = each
+        del piece
+    size = max(1, budget // each)
+    for begin in range(start, total, size):
+        yield run(slice(begin, min(begin + size, total)))
 
 
 def gathered(pieces: Iterable[Sequence[Tensor]], total: int) -> tuple[Tensor, ...]:

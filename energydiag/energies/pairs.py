@@ -11,7 +11,7 @@ Shapes: B contexts, N candidates, S tokens, D context width, H steps, A action d
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -101,6 +101,7 @@ def map_pairs(
     dtype: torch.dtype,
     memory_budget: int | None = DEFAULT_BUDGET,
     method: Method = "vmap",
+    known: dict[Hashable, int] | None = None,
 ) -> PairTable:
     """Applies ``function`` to every pair; equal to the expanded computation up to rounding.
 
@@ -111,11 +112,12 @@ def map_pairs(
         dtype: Type to compute in; inputs are converted piece by piece.
         memory_budget: Bytes that intermediate results may take at once.
         method: ``"rows"`` to go row by row from the start.
+        known: Where the bytes that a context takes are kept between calls for the same model.
     """
     reason = "asked for"
     if method == "vmap":
         try:
-            return PairTable(_by_vmap(function, pairs, device, dtype, memory_budget), "vmap")
+            return PairTable(_by_vmap(function, pairs, device, dtype, memory_budget, known), "vmap")
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, ValueError) as error:
@@ -124,7 +126,12 @@ def map_pairs(
 
 
 def _by_vmap(
-    function: RowFunction, pairs: Pairs, device: torch.device, dtype: torch.dtype, memory_budget: int | None
+    function: RowFunction,
+    pairs: Pairs,
+    device: torch.device,
+    dtype: torch.dtype,
+    memory_budget: int | None,
+    known: dict[Hashable, int] | None,
 ) -> Answers:
     def one_pair(hidden_SD: Tensor, action_HA: Tensor, mask_S: Tensor | None) -> Answers:
         mask = None if mask_S is None else mask_S[None]
@@ -148,7 +155,15 @@ def _by_vmap(
     with warnings.catch_warnings(), merged_calls(), sdpa_kernel(_attention_kernels(device)):
         # vmap announces every operation that it has to loop over: slower, but right
         warnings.filterwarnings("ignore", message="There is a performance drop")
-        return gathered(run_in_pieces(run, pairs.contexts, memory_budget), pairs.contexts)
+        pieces = run_in_pieces(run, pairs.contexts, memory_budget, known, _kind(function, pairs, device, dtype))
+        return gathered(pieces, pairs.contexts)
+
+
+def _kind(function: RowFunction, pairs: Pairs, device: torch.device, dtype: torch.dtype) -> Hashable:
+    """What decides how much memory a context takes, for a given model."""
+    shapes = pairs.hidden.shape[1:], pairs.actions.shape[0 if pairs.shared else 1 :], pairs.shared
+    masked, learning = pairs.pad_mask is not None, torch.is_grad_enabled()
+    return getattr(function, "__code__", None), shapes, masked, learning, device, dtype
 
 
 def _attention_kernels(device: torch.device) -> list[SDPBackend]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from weakref import WeakKeyDictionary, WeakSet
@@ -27,6 +27,9 @@ _why_rows: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
 _alone: WeakSet[nn.Module] = WeakSet()
 """Modules whose answer for one row depends on the other rows of a call: they get one row at a time."""
+
+_context_bytes: WeakKeyDictionary[nn.Module, dict[Hashable, int]] = WeakKeyDictionary()
+"""Bytes of intermediate results for a context, by what is computed: measured once per module."""
 
 _CHECKED_PAIRS = 16
 """How many pairs, spread over the table, are compared with a plain call (a guess)."""
@@ -101,21 +104,22 @@ def pair_table(
     Raises:
         ModelFailed: The module raised even when called row by row.
     """
-    run = functools.partial(map_pairs, function, pairs, device=energy.device, dtype=energy.dtype)
+    known = _context_bytes.setdefault(energy.module, {})
+    run = functools.partial(map_pairs, function, pairs, device=energy.device, dtype=energy.dtype, known=known)
     with model_failures(pairs.hidden, pairs.actions):
-        known = _why_rows.get(energy.module)
+        why = _why_rows.get(energy.module)
         budget = 0 if energy.module in _alone else memory_budget  # 0: one row at a time
-        table = run(memory_budget=budget, method="rows" if known else "vmap")
-        if known is None or (table.method == "rows" and not known):
-            known = table.reason or _difference(energy, function, pairs, table)
-            if known and table.method == "vmap":
+        table = run(memory_budget=budget, method="rows" if why else "vmap")
+        if why is None or (table.method == "rows" and not why):
+            why = table.reason or _difference(energy, function, pairs, table)
+            if why and table.method == "vmap":
                 table = run(memory_budget=memory_budget, method="rows")
-            if known and _difference(energy, function, pairs, table):
+            if why and _difference(energy, function, pairs, table):
                 _alone.add(energy.module)
-                known += " (one at a time, since a row's energy depends on the other rows of a call)"
+                why += " (one at a time, since a row's energy depends on the other rows of a call)"
                 table = run(memory_budget=0, method="rows")
-            _why_rows[energy.module] = known
-    return replace(table, reason=known or None)
+            _why_rows[energy.module] = why
+    return replace(table, reason=why or None)
 
 
 def _difference(energy: EnergyFunction, function: RowFunction, pairs: Pairs, table: PairTable) -> str:
