@@ -16,6 +16,7 @@ from torch.nn import functional
 from energydiag import pairwise_energies
 from energydiag.batch import Batch
 from energydiag.energies.memory import DEFAULT_BUDGET
+from energydiag.energies.pairs import CPU_PIECE
 from energydiag.models.cross_attention import CrossAttentionEnergy, sinusoidal_code
 from energydiag.models.energy_function import EnergyFunction
 
@@ -143,14 +144,14 @@ def hand_factorised(case: Case) -> Tensor:
 
     The state stack runs once a context and the action stack once a candidate. Keys and values are one projection. The
     queries of all candidates are those of one attention call, ``[B, heads, B·H, d]`` against ``[B, heads, S, d]``. As
-    many contexts are done at once as energydiag's memory budget has room for, which is faster than all at once.
+    many contexts are done at once as energydiag takes on a CPU, which is faster than all at once.
     """
     model, size = case.model, case.size
     assert isinstance(model, CrossAttentionEnergy)
     heads, hidden = size.heads, size.hidden
     of_pair = 4 * hidden * STEPS * 4  # bytes: four tensors of the hidden width are alive at once
     of_context = 4 * size.tokens * (size.width + 3 * hidden) + len(case.actions) * of_pair
-    at_once = max(1, DEFAULT_BUDGET // of_context)
+    at_once = max(1, CPU_PIECE // of_context)
     weight, bias = model.cross.in_proj_weight, model.cross.in_proj_bias
     action_NHW = model.action_linear(case.actions)
     action_NHW = action_NHW + sinusoidal_code(STEPS, hidden, action_NHW)

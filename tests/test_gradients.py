@@ -23,6 +23,22 @@ class LooksAtMask(ConcatMLP):
         return super().forward(hidden, actions, pad_mask if pad_mask is not None and pad_mask.any() else None)
 
 
+class NothingBefore(nn.Module):
+    """Linear layers and attention directly on the inputs, where parameters alone are differentiated."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.key, self.value = nn.Linear(CONTEXT, 6), nn.Linear(CONTEXT, 6)
+        self.query, self.out = nn.Linear(ACTION, 6), nn.Linear(6, 1)
+
+    def forward(self, hidden: Tensor, actions: Tensor, pad_mask: Tensor | None = None) -> Tensor:
+        mask = None if pad_mask is None else ~pad_mask[:, None]
+        seen = nn.functional.scaled_dot_product_attention(
+            self.query(actions), self.key(hidden), self.value(hidden), mask
+        )
+        return self.out(seen.tanh()).sum(dim=(1, 2))
+
+
 class IgnoresAction(nn.Module):
     """An energy of the context alone."""
 
@@ -44,6 +60,7 @@ def swap_pairs(samples: int = 5, *, shared: bool = True) -> Pairs:
 MODELS = {
     **{name: lambda name=name: make_head(name).double() for name in HEADS},
     "concat": lambda: ConcatMLP().double(),
+    "nothing before": lambda: NothingBefore().double(),
     "by rows": lambda: LooksAtMask().double(),
 }
 

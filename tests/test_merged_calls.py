@@ -83,6 +83,29 @@ def test_whatever_else_is_mapped_over(mapped: str) -> None:
     assert torch.allclose(got, torch.stack(wanted), atol=1e-6)
 
 
+def test_what_is_differentiated_further_in_is_not_taken_out_of_a_map_around_it() -> None:
+    weight, bias, inputs = torch.randn(3, 4), torch.randn(3), torch.randn(5, 2, 4)
+
+    def of_linear(x: Tensor) -> Tensor:
+        found: Tensor = torch.func.grad(lambda w: nn.functional.linear(x, w, bias).square().sum())(weight)
+        return found
+
+    def of_attention(x: Tensor) -> Tensor:
+        found: Tensor = torch.func.grad(
+            lambda w: nn.functional.scaled_dot_product_attention(w[None], x[None], x[None]).square().sum()
+        )(weight)
+        return found
+
+    def both() -> list[Tensor]:
+        return [torch.func.vmap(each)(inputs) for each in (of_linear, of_attention)]
+
+    plain = both()
+    with merged_calls():
+        merged = both()
+    for one, other in zip(merged, plain, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 class Deep(nn.Module):
     """Two attention layers: the second one's keys depend on the action, and causal and shared calls are mixed in."""
 

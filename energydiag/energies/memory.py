@@ -5,8 +5,9 @@ Nothing has to be known of the model for that.
 
 from __future__ import annotations
 
+import itertools
 import weakref
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -29,7 +30,7 @@ class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.peak = 0
+        self.peak: int = 0
         self._alive = 0
         self._sizes: dict[int, int] = {}
 
@@ -59,43 +60,40 @@ class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._alive -= self._sizes.pop(key, 0)
 
 
-def run_in_pieces(
-    run: Callable[[slice], Piece],
-    total: int,
-    budget: int | None,
-    known: dict[Hashable, int] | None = None,
-    key: Hashable = None,
-) -> Iterator[Piece]:
+def bytes_of_one(run: Callable[[slice], object]) -> int:
+    """Bytes that the first item takes at its peak, 1 at least; its answer is thrown away."""
+    with PeakBytes() as watch:
+        run(slice(0, 1))
+    return watch.peak or 1
+
+
+def run_in_pieces(run: Callable[[slice], Piece], total: int, budget: int | None) -> Iterator[Piece]:
     """Answers of ``run`` for consecutive slices that cover ``range(total)``.
 
-    Without ``known`` the first slice has length 1 and is watched, and no work is done twice. With it, one item is
-    watched beforehand, once, and the slices are the same ones ever after.
+    The first slice has length 1 and is watched; its peak decides the length of the others, and no work is done twice.
 
     Args:
         run: Does one slice; its memory is taken to grow in proportion to the slice's length.
         total: How many there are.
         budget: Bytes that a slice may take at its peak; None does all at once, unwatched.
-        known: Where the bytes that an item takes are kept, by ``key``.
-        key: What tells this work from others.
     """
-    if budget is None or (known is not None and total == 1):
+    if budget is None:
         yield run(slice(0, total))
         return
-    start = 0
-    each = None if known is None else known.get(key)
-    if each is None:
-        with PeakBytes() as watch:
-            piece = run(slice(0, 1))
-        each = max(watch.peak, 1)
-        if known is None:
-            yield piece
-            start = 1
-        else:
-            known[key] = each
-        del piece
-    size = max(1, budget // each)
-    for begin in range(start, total, size):
-        yield run(slice(begin, min(begin + size, total)))
+    with PeakBytes() as watch:
+        piece = run(slice(0, 1))
+    yield piece
+    del piece
+    for part in parts(total, max(1, budget // max(watch.peak, 1)), start=1):
+        yield run(part)
+
+
+def parts(total: int, size: int, start: int = 0) -> Iterator[slice]:
+    """Consecutive slices of at most this size that cover ``range(start, total)``, as equal as can be."""
+    count = -(-(total - start) // size)
+    edges = [start + (total - start) * i // max(count, 1) for i in range(count + 1)]
+    for begin, end in itertools.pairwise(edges):
+        yield slice(begin, end)
 
 
 def gathered(pieces: Iterable[Sequence[Tensor]], total: int) -> tuple[Tensor, ...]:

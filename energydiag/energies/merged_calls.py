@@ -18,9 +18,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor
+from torch._C._functorch import (
+    _add_batch_dim,
+    get_unwrapped,
+    is_batchedtensor,
+    is_gradtrackingtensor,
+    maybe_get_bdim,
+    maybe_get_level,
+)
 from torch.nn import functional
+
+_Four = tuple[Tensor, Tensor, Tensor, Tensor | None]
+_Places = tuple[int | None, int | None, int | None, int | None]
 
 _attention, _linear = functional.scaled_dot_product_attention, functional.linear
 _lock, _users = threading.Lock(), 0
@@ -44,15 +54,32 @@ def _count(change: int) -> None:
         functional.linear = linear if _users else _linear
 
 
-def _is_mapped(*values: Tensor | None) -> bool:
-    return any(value is not None and torch._C._functorch.is_batchedtensor(value) for value in values)
+def _level(*values: Tensor | None) -> int:
+    """Of the innermost map that any of these is mapped over by; 0: none is, or `torch.func.grad` is further in.
+
+    What is differentiated further in may not be taken out of a map around it.
+    """
+    there = [value for value in values if value is not None]
+    mapped = max((maybe_get_level(value) for value in there if is_batchedtensor(value)), default=0)
+    differentiated = max((maybe_get_level(value) for value in there if is_gradtrackingtensor(value)), default=0)
+    return mapped if mapped > differentiated else 0
+
+
+def _taken_out(value: Tensor | None, level: int) -> tuple[Tensor | None, int | None]:
+    """The value as it is outside of the map of this level, and the dimension that the map goes over, if it does."""
+    if value is None or not is_batchedtensor(value) or maybe_get_level(value) != level:
+        return value, None
+    return get_unwrapped(value), maybe_get_bdim(value)
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As `torch.nn.functional.linear`; ``input [..., i]``, ``weight [o, i]``, ``bias [o]``."""
-    if _is_mapped(input) and not _is_mapped(weight, bias):
-        merged: Tensor = _Linear.apply(input, weight, bias)  # type: ignore[no-untyped-call]
-        return merged
+    level = _level(input, weight, bias)
+    if level and not _level(weight, bias):
+        outside, place = _taken_out(input, level)
+        assert outside is not None
+        assert place is not None
+        return _add_batch_dim(linear(outside.movedim(place, 0), weight, bias), 0, level)
     if bias is not None and input.dim() > 2:  # as rows, the bias is part of the product
         rows = _linear(input.flatten(0, -2), weight, bias)
         return rows.reshape(*input.shape[:-1], rows.shape[-1])
@@ -72,10 +99,23 @@ def attention(
     """As `torch.nn.functional.scaled_dot_product_attention`; ``query [..., L, d]``, the others ``[..., S, d]``."""
     if dropout_p or is_causal or enable_gqa:  # what these do depends on which query is which
         return _attention(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
-    if _is_mapped(query, key, value, attn_mask):
-        merged: Tensor = _Attention.apply(query, key, value, attn_mask, scale)  # type: ignore[no-untyped-call]
-        return merged
-    return _folded(query, key, value, attn_mask, scale)
+    level = _level(query, key, value, attn_mask)
+    if not level:
+        return _folded(query, key, value, attn_mask, scale)
+    taken, places = zip(*(_taken_out(each, level) for each in (query, key, value, attn_mask)), strict=True)
+    answer, place = _without_map(taken, places, scale)
+    return _add_batch_dim(answer, place, level)
+
+
+def _without_map(taken: _Four, places: _Places, scale: float | None) -> tuple[Tensor, int]:
+    """Attention on what was taken out of a map: the answer, and its dimension that the map goes over."""
+    query, key, value, mask = taken
+    count = next(
+        each.shape[place] for each, place in zip(taken, places, strict=True) if each is not None and place is not None
+    )
+    if places[0] is not None and places[1] is None and places[2] is None and query.dim() > 3:
+        return _more_queries(count, (places[0], places[3]), query, key, value, mask, scale)
+    return _larger_batch(count, places, query, key, value, mask, scale), 0
 
 
 def _folded(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
@@ -89,45 +129,6 @@ def _folded(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scal
     query, key, value = (each.flatten(0, len(lead) - 1) for each in (query, key, value))
     answer = _attention(query, key, value, attn_mask=mask, scale=scale)
     return answer.reshape(*lead, *answer.shape[1:])
-
-
-class _Rule(torch.autograd.Function):
-    """A function of which only the rule for maps is used: gradients go through what the rule calls."""
-
-    generate_vmap_rule = False
-
-    @staticmethod
-    def forward(*_inputs: Any) -> Any:
-        raise AssertionError("called without a map")
-
-    @staticmethod
-    def setup_context(_ctx: Any, inputs: Any, output: Any) -> None:
-        raise AssertionError(f"called without a map: {len(inputs)} inputs, {type(output)}")
-
-
-class _Linear(_Rule):
-    @staticmethod
-    def vmap(
-        _info: Any, in_dims: tuple[Any, ...], input: Tensor, weight: Tensor, bias: Tensor | None
-    ) -> tuple[Tensor, int]:
-        return linear(input.movedim(in_dims[0], 0), weight, bias), 0
-
-
-class _Attention(_Rule):
-    @staticmethod
-    def vmap(
-        info: Any,
-        in_dims: tuple[Any, ...],
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        mask: Tensor | None,
-        scale: float | None,
-    ) -> tuple[Tensor, int]:
-        at_query, at_key, at_value, at_mask, _ = in_dims
-        if at_query is not None and at_key is None and at_value is None and query.dim() > 3:
-            return _more_queries(info.batch_size, (at_query, at_mask), query, key, value, mask, scale)
-        return _larger_batch(info.batch_size, in_dims, query, key, value, mask, scale), 0
 
 
 def _more_queries(

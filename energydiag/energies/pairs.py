@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from energydiag.energies.memory import DEFAULT_BUDGET, gathered, run_in_pieces
+from energydiag.energies.memory import DEFAULT_BUDGET, bytes_of_one, gathered, parts, run_in_pieces
 from energydiag.energies.merged_calls import merged_calls
+from energydiag.energies.remembered import remembered
 
 Answers = tuple[Tensor, ...]
 RowFunction = Callable[[Tensor, Tensor, Tensor | None], Answers]
@@ -30,6 +32,10 @@ Method = Literal["vmap", "rows"]
 
 CANDIDATE_BLOCK = 256
 """Candidates of one context that are computed at once; more are done in several passes over the context."""
+
+
+CPU_PIECE = 1 << 27
+"""Bytes of intermediate results beyond which pieces get no faster on a CPU (measured): they leave its caches."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,7 @@ def map_pairs(
     dtype: torch.dtype,
     memory_budget: int | None = DEFAULT_BUDGET,
     method: Method = "vmap",
+    module: nn.Module | None = None,
     known: dict[Hashable, int] | None = None,
 ) -> PairTable:
     """Applies ``function`` to every pair; equal to the expanded computation up to rounding.
@@ -112,12 +119,14 @@ def map_pairs(
         dtype: Type to compute in; inputs are converted piece by piece.
         memory_budget: Bytes that intermediate results may take at once.
         method: ``"rows"`` to go row by row from the start.
-        known: Where the bytes that a context takes are kept between calls for the same model.
+        module: What the function works with; its parameters and buffers are taken to stay the same.
+        known: Where the bytes that a context takes are kept between calls for the same module.
     """
     reason = "asked for"
     if method == "vmap":
         try:
-            return PairTable(_by_vmap(function, pairs, device, dtype, memory_budget, known), "vmap")
+            seen = {} if known is None else known
+            return PairTable(_by_vmap(function, pairs, device, dtype, memory_budget, module, seen), "vmap")
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, ValueError) as error:
@@ -131,7 +140,8 @@ def _by_vmap(
     device: torch.device,
     dtype: torch.dtype,
     memory_budget: int | None,
-    known: dict[Hashable, int] | None,
+    module: nn.Module | None,
+    known: dict[Hashable, int],
 ) -> Answers:
     def one_pair(hidden_SD: Tensor, action_HA: Tensor, mask_S: Tensor | None) -> Answers:
         mask = None if mask_S is None else mask_S[None]
@@ -140,30 +150,48 @@ def _by_vmap(
     over_actions = torch.func.vmap(one_pair, in_dims=(None, 0, None), randomness="different")
     in_dims = (0, None if pairs.shared else 0, None if pairs.pad_mask is None else 0)
     over_both = torch.func.vmap(over_actions, in_dims=in_dims, randomness="different")
+    if pairs.shared:  # in one piece, so that they are the same tensor for every piece of the contexts
+        pairs = replace(pairs, actions=pairs.actions.to(device, dtype))
 
     def run(part: slice) -> Answers:
         chunk = pairs.rows(part).to(device, dtype)
-        blocks = (
-            over_both(block.hidden, block.actions, block.pad_mask)
-            for block in (
-                chunk.columns(slice(start, start + CANDIDATE_BLOCK))
-                for start in range(0, pairs.candidates, CANDIDATE_BLOCK)
-            )
-        )
-        return _beside(blocks)
+        blocks = (chunk.columns(block) for block in parts(pairs.candidates, CANDIDATE_BLOCK))
+        return _beside(over_both(block.hidden, block.actions, block.pad_mask) for block in blocks)
 
     with warnings.catch_warnings(), merged_calls(), sdpa_kernel(_attention_kernels(device)):
         # vmap announces every operation that it has to loop over: slower, but right
         warnings.filterwarnings("ignore", message="There is a performance drop")
-        pieces = run_in_pieces(run, pairs.contexts, memory_budget, known, _kind(function, pairs, device, dtype))
-        return gathered(pieces, pairs.contexts)
+        size = _contexts_at_once(run, pairs, device, memory_budget, known, _kind(function, pairs, dtype))
+        if size >= pairs.contexts:
+            return run(slice(0, pairs.contexts))
+        actions_once = (
+            remembered(module, pairs.actions, limit=memory_budget) if module and pairs.shared else nullcontext()
+        )
+        with actions_once:
+            return gathered(map(run, parts(pairs.contexts, size)), pairs.contexts)
 
 
-def _kind(function: RowFunction, pairs: Pairs, device: torch.device, dtype: torch.dtype) -> Hashable:
+def _contexts_at_once(
+    run: Callable[[slice], Answers],
+    pairs: Pairs,
+    device: torch.device,
+    memory_budget: int | None,
+    known: dict[Hashable, int],
+    kind: Hashable,
+) -> int:
+    """How many the budget has room for; the same ones for the same kind of work ever after."""
+    if memory_budget is None or pairs.contexts == 1:
+        return pairs.contexts
+    if kind not in known:
+        known[kind] = bytes_of_one(run)
+    budget = min(memory_budget, CPU_PIECE) if device.type == "cpu" else memory_budget
+    return max(1, budget // known[kind])
+
+
+def _kind(function: RowFunction, pairs: Pairs, dtype: torch.dtype) -> Hashable:
     """What decides how much memory a context takes, for a given model."""
     shapes = pairs.hidden.shape[1:], pairs.actions.shape[0 if pairs.shared else 1 :], pairs.shared
-    masked, learning = pairs.pad_mask is not None, torch.is_grad_enabled()
-    return getattr(function, "__code__", None), shapes, masked, learning, device, dtype
+    return getattr(function, "__code__", None), shapes, pairs.pad_mask is not None, torch.is_grad_enabled(), dtype
 
 
 def _attention_kernels(device: torch.device) -> list[SDPBackend]:

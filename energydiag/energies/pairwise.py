@@ -104,8 +104,15 @@ def pair_table(
     Raises:
         ModelFailed: The module raised even when called row by row.
     """
-    known = _context_bytes.setdefault(energy.module, {})
-    run = functools.partial(map_pairs, function, pairs, device=energy.device, dtype=energy.dtype, known=known)
+    run = functools.partial(
+        map_pairs,
+        function,
+        pairs,
+        device=energy.device,
+        dtype=energy.dtype,
+        module=energy.module,
+        known=_context_bytes.setdefault(energy.module, {}),
+    )
     with model_failures(pairs.hidden, pairs.actions):
         why = _why_rows.get(energy.module)
         budget = 0 if energy.module in _alone else memory_budget  # 0: one row at a time
