@@ -322,8 +322,16 @@ def test_training_in_bfloat16_is_finite_and_close_to_float32() -> None:
         assert all(p.dtype == torch.float32 and bool(torch.isfinite(p).all()) for p in module.parameters())
         seen[name] = torch.tensor([[row.loss, row.gradient_norm, row.alignment] for row in outcome.rows])
     assert not torch.equal(seen["float32"], seen["bfloat16"])
-    torch.testing.assert_close(seen["bfloat16"][0], seen["float32"][0], rtol=0.02, atol=0.02)
     torch.testing.assert_close(seen["bfloat16"][:, 0], seen["float32"][:, 0], rtol=0.05, atol=0.0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_first_gradient_in_bfloat16_is_close_to_float32(seed: int) -> None:
+    # without descents: they end elsewhere for any rounding, which moves the norm by a fifth (measured over 12 seeds)
+    plan = replace(SHORT, steps=1, seed=seed, sources=("layers", "noise"), alignment=0.5, ranking=0.5, dropout=0.0)
+    rows = [run(replace(plan, autocast=name))[1].rows[0] for name in (None, "bfloat16")]
+    exact, rounded = (torch.tensor([row.loss, row.gradient_norm, row.alignment]) for row in rows)
+    torch.testing.assert_close(rounded, exact, rtol=0.02, atol=0.02)
 
 
 def test_in_bfloat16_energies_are_rounded_and_every_weight_learns() -> None:
