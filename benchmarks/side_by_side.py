@@ -10,6 +10,7 @@ import gc
 import math
 import multiprocessing
 import os
+import random
 import statistics
 import sys
 import time
@@ -50,7 +51,7 @@ class Turns:
 
 
 def take_turns(ways: Mapping[str, Way], repeats: int, times: Mapping[str, float] | None = None) -> Turns:
-    """Lets all ways run once unwatched, and then ``repeats`` times in turn.
+    """Lets all ways run once unwatched, and then ``repeats`` times in turn, every turn in another order.
 
     Args:
         ways: By name.
@@ -63,12 +64,14 @@ def take_turns(ways: Mapping[str, Way], repeats: int, times: Mapping[str, float]
     for way in ways.values():
         way()
     seconds: dict[str, list[float]] = {name: [] for name in ways}
+    order, shuffle = list(ways), random.Random(0).shuffle
     for _ in range(repeats):
-        for name, way in ways.items():
+        shuffle(order)  # whoever follows one that took gigabytes finds neither caches nor memory at hand
+        for name in order:
             gc.collect()
             _wait_for_device()
             start = time.perf_counter()
-            way()
+            ways[name]()
             _wait_for_device()
             seconds[name].append((time.perf_counter() - start) * factors.get(name, 1.0))
     turns = Turns({name: tuple(spent) for name, spent in seconds.items()})

@@ -12,7 +12,7 @@ from parts import ACTION, CONTEXT, STEPS, TOKENS, ConcatMLP, make_batch, make_he
 from torch import Tensor, nn
 
 from energydiag.energies import PairTable, pairwise_energies
-from energydiag.energies.memory import PeakBytes
+from energydiag.energies.memory import PeakBytes, parts
 from energydiag.energies.pairs import Pairs
 from energydiag.energies.pairwise import pair_table
 from energydiag.errors import ModelFailed
@@ -265,6 +265,23 @@ def test_peak_bytes_counts_what_is_alive_at_once() -> None:
         third = second.view(10, 100) * 2
     assert third.shape == (10, 100)
     assert watch.peak == 2 * 4000
+
+
+def test_peak_bytes_does_not_count_what_was_there_before() -> None:
+    given = torch.zeros(10, 100)
+    with PeakBytes() as watch:
+        given.t()[3:].add_(1)
+    assert watch.peak == 0
+
+
+@given(total=st.integers(0, 50), size=st.integers(1, 60), start=st.integers(0, 5))
+def test_parts_cover_all_and_are_as_equal_as_can_be(total: int, size: int, start: int) -> None:
+    found = list(parts(start + total, size, start))
+    assert [i for part in found for i in range(part.start, part.stop)] == list(range(start, start + total))
+    lengths = [part.stop - part.start for part in found]
+    assert max(lengths, default=0) <= size
+    assert max(lengths, default=0) - min(lengths, default=0) <= 1
+    assert len(found) == -(-total // size)
 
 
 class NoEnergy(nn.Module):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from energydiag.energies.descent import follow
+from energydiag.energies.pairwise import pairwise_energies
 from energydiag.energies.remembered import remembered
 from energydiag.models.energy_function import EnergyFunction
 
@@ -28,8 +29,8 @@ class _Counted(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func._schema.name.removeprefix("aten::")
         self.calls[name] += 1
-        first = args[0] if args else None
-        self.calls[f"{name} of {CONTEXT}"] += isinstance(first, Tensor) and first.shape[-1:] == (CONTEXT,)
+        if args and isinstance(args[0], Tensor):
+            self.calls[f"{name} of {args[0].shape[-1] if args[0].dim() else 0}"] += 1
         return func(*args, **(kwargs or {}))
 
 
@@ -168,6 +169,18 @@ def test_a_descent_is_what_it_was_and_works_on_contexts_once(budget: int | None,
                 moved[i, j] = actions[i, j] - lengths[j] * slope / slope.norm()
         actions = moved
     assert torch.allclose(path.actions[-1], actions, atol=1e-5)
+
+
+@torch.no_grad()
+def test_candidates_that_all_contexts_meet_are_worked_on_once() -> None:
+    model, budget = make_head().eval(), 200_000
+    hidden, actions = torch.randn(40, 5, CONTEXT), torch.randn(7, STEPS, ACTION)
+    pairwise_energies(model, hidden, actions, memory_budget=budget)  # finds out how much a context takes
+    with counted() as calls:
+        energies = pairwise_energies(model, hidden, actions, memory_budget=budget)
+    assert calls[f"native_layer_norm of {CONTEXT}"] > 1
+    assert calls[f"native_layer_norm of {ACTION}"] == 1
+    assert torch.allclose(energies, pairwise_energies(model, hidden, actions, memory_budget=None), atol=1e-6)
 
 
 def test_a_module_with_a_state_of_its_own_is_not_taken_for_one_without() -> None:
