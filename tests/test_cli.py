@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,32 @@ def test_help_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     assert "inspect" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unused"),
+    [
+        (["rules"], {"torch", "pandas", "matplotlib"}),
+        (["inspect", "checkpoint", "healthy.safetensors", "--batch", "heldout-batch.safetensors", "--limit", "16"],
+         {"pandas", "matplotlib", "scipy"}),
+    ],
+)  # fmt: skip
+def test_a_command_loads_what_it_uses(arguments: list[str], unused: set[str]) -> None:
+    code = (
+        f"import sys; sys.argv = ['energydiag', *{arguments!r}]\n"
+        "from energydiag.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print('loaded:', *sys.modules)"
+    )
+    folder = ROOT / "sample_checkpoints"
+    path = {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, env=os.environ | path, check=True
+    )
+    loaded = set(done.stdout.rpartition("loaded:")[2].split())
+    assert "energydiag.cli" in loaded
+    assert not unused & loaded
 
 
 def test_importing_the_package_loads_no_torch() -> None:

@@ -180,6 +180,7 @@ def test_rank_correlation_against_scipy() -> None:
     wanted = [spearmanr(a, b).statistic for a, b in zip(x, y, strict=True)]
     np.testing.assert_allclose(rank_correlation(x, y), wanted)
     assert rank_correlation(np.ones((1, 5)), y[:1, :5])[0] == 0
+    assert np.isnan(rank_correlation(np.array([[1.0, np.nan, 2.0]]), y[:1, :3])[0])
 
 
 def test_the_length_is_chosen_on_the_other_half() -> None:

@@ -34,6 +34,11 @@ class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._alive = 0
         self._sizes: dict[int, int] = {}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: it would load the whole compiler, a second, and stand before every operation."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:

@@ -54,6 +54,11 @@ class _Remembering(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Whether nothing has to be added for these."""
         return all(_is_plain(t) and t.untyped_storage()._cdata in self._known for t in tensors)
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: it would load the whole compiler, a second, and stand before every operation."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:

@@ -209,12 +209,16 @@ def _spearman(samples: _Samples, energy_NM: Tensor, ladder: Tensor) -> Measureme
 
 def rank_correlation(x_NM: np.ndarray, y_NM: np.ndarray) -> FloatArray:
     """Spearman's correlation within each row, ``[N]``; ties share their mean rank, a constant row gives 0."""
-    import pandas
-
-    ranks = [pandas.DataFrame(values).rank(axis=1).to_numpy() for values in (x_NM, y_NM)]
-    x, y = (r - r.mean(axis=1, keepdims=True) for r in ranks)
+    x, y = (r - r.mean(axis=1, keepdims=True) for r in map(_ranks, (x_NM, y_NM)))
     norm = np.sqrt(np.square(x).sum(axis=1) * np.square(y).sum(axis=1))
-    return np.asarray(np.divide((x * y).sum(axis=1), norm, out=np.zeros(len(x)), where=norm > 0))
+    return np.asarray(np.divide((x * y).sum(axis=1), norm, out=np.zeros(len(x)), where=~(norm <= 0)))
+
+
+def _ranks(values_NM: np.ndarray) -> FloatArray:
+    """Rank within a row from 1, ties sharing their mean; by counting, since a row has a few values. NaN has none."""
+    own, other = values_NM[:, :, None], values_NM[:, None, :]
+    rank = (other < own).sum(axis=2) + ((other == own).sum(axis=2) + 1) / 2
+    return np.where(np.isnan(values_NM), np.nan, rank)
 
 
 def _monotonicity(samples: _Samples, energy_NM: Tensor) -> Measurement:
