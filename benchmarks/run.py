@@ -32,6 +32,7 @@ DOCS = HERE.parent / "docs"
 
 FAMILIES = {
     "energies": "Energies of many candidates",
+    "by_hand": "Energies beside what is written by hand",
     "backward": "Gradients",
     "inspection": "A whole inspection",
     "start_up": "Start-up",

@@ -124,8 +124,9 @@ class PlainStep:
 def plain_step(case: Case, hard: bool = False) -> PlainStep:
     """One step of the plain loop with the head in training mode.
 
-    Where B² rows do not fit, some contexts go through one by one and the rest is taken to cost the same: the least that
-    a plain loop could do. The optimiser's step is left out there, to its advantage.
+    Where B² rows do not fit, or ``hard`` makes them take minutes, some contexts go through one by one and the rest is
+    taken to cost the same: the least that a plain loop could do. The optimiser's step is left out there, to its
+    advantage.
     """
     model = copy.deepcopy(case.model).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -148,9 +149,11 @@ def plain_step(case: Case, hard: bool = False) -> PlainStep:
             for row in range(count):
                 loss(model, case.hidden[row : row + 1], case.actions, case.mask[row : row + 1])
 
-    if fits(needed, case.device):
+    if fits(needed, case.device) and not hard:
         return PlainStep(whole, 1.0, needed, "")
-    note = f"{does_not_fit(needed)} at once; {count} of {len(case.hidden)} contexts run one by one"
+    note = f"{count} of {len(case.hidden)} contexts run one by one"
+    if not fits(needed, case.device):
+        note = f"{does_not_fit(needed)} at once; {note}"
     return PlainStep(piecemeal, len(case.hidden) / count, needed, note)
 
 
