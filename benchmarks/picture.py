@@ -25,7 +25,9 @@ def draw(rows: Sequence[Plain], path: Path) -> bool:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, (time, memory, processes) = pyplot.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    shared = [row for row in curves if "process" in row["name"]]
+    figure, panels = pyplot.subplots(1, 3 if shared else 2, figsize=(13 if shared else 9, 4), layout="constrained")
+    time, memory = panels[:2]
     for axes, what, unit in ((time, "time", "s"), (memory, "memory", "MiB")):
         for row in curves:
             if f"exponent of {what} in" in row["name"]:
@@ -34,14 +36,14 @@ def draw(rows: Sequence[Plain], path: Path) -> bool:
                 axes.plot([x / first for x, _ in row["points"]], [y for _, y in row["points"]], "o-", label=label)
         axes.set(xscale="log", yscale="log", xlabel="times the smallest", ylabel=unit, title=f"inspection, {what}")
         axes.set_xticks([1, 2, 4, 8], ["1", "2", "4", "8"])
-    for row in curves:
-        if "process" in row["name"]:
-            xs, ys = zip(*row["points"], strict=True)
-            processes.plot(xs, ys, "o-", label=row["name"].split(",")[0])
-    most = max((row["points"][-1][0] for row in curves if "process" in row["name"]), default=2.0)
-    processes.plot([1, most], [1, most], ":", color="grey", label="as many times as fast")
-    processes.set(xlabel="processes", ylabel="times as fast", title="processes", xticks=range(1, int(most) + 1))
-    for axes in (time, memory, processes):
+    for row in shared:
+        xs, ys = zip(*row["points"], strict=True)
+        panels[2].plot(xs, ys, "o-", label=row["name"].split(",")[0])
+    if shared:
+        most = max(row["points"][-1][0] for row in shared)
+        panels[2].plot([1, most], [1, most], ":", color="grey", label="as many times as fast")
+        panels[2].set(xlabel="processes", ylabel="times as fast", title="processes", xticks=range(1, int(most) + 1))
+    for axes in panels:
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=8)
         axes.grid(alpha=0.3, which="both")
