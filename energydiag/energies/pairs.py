@@ -164,10 +164,8 @@ def _by_vmap(
         size = _contexts_at_once(run, pairs, device, memory_budget, known, _kind(function, pairs, dtype))
         if size >= pairs.contexts:
             return run(slice(0, pairs.contexts))
-        actions_once = (
-            remembered(module, pairs.actions, limit=memory_budget) if module and pairs.shared else nullcontext()
-        )
-        with actions_once:
+        keeps = None if module is None or not pairs.shared else module
+        with nullcontext() if keeps is None else remembered(keeps, pairs.actions, limit=memory_budget):
             return gathered(map(run, parts(pairs.contexts, size)), pairs.contexts)
 
 
