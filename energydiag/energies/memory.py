@@ -5,7 +5,6 @@ Nothing has to be known of the model for that.
 
 from __future__ import annotations
 
-import itertools
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -94,11 +93,17 @@ def run_in_pieces(run: Callable[[slice], Piece], total: int, budget: int | None)
 
 
 def parts(total: int, size: int, start: int = 0) -> Iterator[slice]:
-    """Consecutive slices of at most this size that cover ``range(start, total)``, as equal as can be."""
-    count = -(-(total - start) // size)
-    edges = [start + (total - start) * i // max(count, 1) for i in range(count + 1)]
-    for begin, end in itertools.pairwise(edges):
-        yield slice(begin, end)
+    """Consecutive slices of at most this size that cover ``range(start, total)``.
+
+    All are of one length, so that what was learned from one holds for the others, where less than twice as many as
+    are needed make them so. Else the last is shorter.
+    """
+    whole = total - start
+    fewest = max(1, -(-whole // size))
+    count = next((n for n in range(fewest, 2 * fewest) if whole % n == 0), fewest)
+    length = max(1, -(-whole // count))
+    for begin in range(start, total, length):
+        yield slice(begin, min(begin + length, total))
 
 
 def gathered(pieces: Iterable[Sequence[Tensor]], total: int) -> tuple[Tensor, ...]:

@@ -72,6 +72,10 @@ def _taken_out(value: Tensor | None, level: int) -> tuple[Tensor | None, int | N
     return get_unwrapped(value), maybe_get_bdim(value)
 
 
+def _in_front(value: Tensor, place: int) -> Tensor:
+    return value.movedim(place, 0) if place else value  # most are: an operation that does nothing takes time as well
+
+
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As `torch.nn.functional.linear`; ``input [..., i]``, ``weight [o, i]``, ``bias [o]``."""
     level = _level(input, weight, bias)
@@ -79,7 +83,7 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         outside, place = _taken_out(input, level)
         assert outside is not None
         assert place is not None
-        return _add_batch_dim(linear(outside.movedim(place, 0), weight, bias), 0, level)
+        return _add_batch_dim(linear(_in_front(outside, place), weight, bias), 0, level)
     if bias is not None and input.dim() > 2:  # as rows, the bias is part of the product
         rows = _linear(input.flatten(0, -2), weight, bias)
         return rows.reshape(*input.shape[:-1], rows.shape[-1])
@@ -141,7 +145,7 @@ def _more_queries(
     scale: float | None,
 ) -> tuple[Tensor, int]:
     """``n`` times L queries for the same keys: ``[..., n·L, d]``; the answer, and where it is mapped over."""
-    query = query.movedim(places[0], -3)
+    query = query.movedim(places[0], -3) if places[0] != query.dim() - 3 else query
     length = query.shape[-2]
     if mask is not None:
         if places[1] is not None:
@@ -165,7 +169,7 @@ def _larger_batch(
 ) -> Tensor:
     """``[n, ..., L, d]``: what is not mapped over is repeated, without being copied."""
     queries, keys, values = (
-        tensor.expand(count, *tensor.shape) if place is None else tensor.movedim(place, 0)
+        tensor.expand(count, *tensor.shape) if place is None else _in_front(tensor, place)
         for tensor, place in zip((query, key, value), places[:3], strict=True)
     )
     if mask is not None and places[3] is not None:
@@ -175,5 +179,5 @@ def _larger_batch(
 
 def _aligned(mask: Tensor, place: int, dimensions: int) -> Tensor:
     """A mask that is mapped over, with that in front, and as many dimensions as the queries have with it in front."""
-    first = mask.movedim(place, 0)
+    first = _in_front(mask, place)
     return first.reshape(len(first), *[1] * (dimensions - first.dim()), *first.shape[1:])

@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable, Iterable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from energydiag.energies.memory import DEFAULT_BUDGET, bytes_of_one, gathered, parts, run_in_pieces
 from energydiag.energies.merged_calls import merged_calls
-from energydiag.energies.remembered import remembered
+from energydiag.energies.replay import Replayed
 
 Answers = tuple[Tensor, ...]
 RowFunction = Callable[[Tensor, Tensor, Tensor | None], Answers]
@@ -34,8 +33,9 @@ CANDIDATE_BLOCK = 256
 """Candidates of one context that are computed at once; more are done in several passes over the context."""
 
 
-CPU_PIECE = 1 << 27
-"""Bytes of intermediate results beyond which pieces get no faster on a CPU (measured): they leave its caches."""
+CPU_PIECE = 1 << 25
+"""Bytes of intermediate results of a piece on a CPU, 32 MiB: larger ones leave its caches, smaller ones do no better
+(measured)."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,6 @@ def map_pairs(
     dtype: torch.dtype,
     memory_budget: int | None = DEFAULT_BUDGET,
     method: Method = "vmap",
-    module: nn.Module | None = None,
     known: dict[Hashable, int] | None = None,
 ) -> PairTable:
     """Applies ``function`` to every pair; equal to the expanded computation up to rounding.
@@ -119,14 +118,13 @@ def map_pairs(
         dtype: Type to compute in; inputs are converted piece by piece.
         memory_budget: Bytes that intermediate results may take at once.
         method: ``"rows"`` to go row by row from the start.
-        module: What the function works with; its parameters and buffers are taken to stay the same.
         known: Where the bytes that a context takes are kept between calls for the same module.
     """
     reason = "asked for"
     if method == "vmap":
         try:
             seen = {} if known is None else known
-            return PairTable(_by_vmap(function, pairs, device, dtype, memory_budget, module, seen), "vmap")
+            return PairTable(_by_vmap(function, pairs, device, dtype, memory_budget, seen), "vmap")
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, ValueError) as error:
@@ -140,7 +138,6 @@ def _by_vmap(
     device: torch.device,
     dtype: torch.dtype,
     memory_budget: int | None,
-    module: nn.Module | None,
     known: dict[Hashable, int],
 ) -> Answers:
     def one_pair(hidden_SD: Tensor, action_HA: Tensor, mask_S: Tensor | None) -> Answers:
@@ -153,10 +150,10 @@ def _by_vmap(
     if pairs.shared:  # in one piece, so that they are the same tensor for every piece of the contexts
         pairs = replace(pairs, actions=pairs.actions.to(device, dtype))
 
-    def run(part: slice) -> Answers:
+    def run(part: slice, over: Callable[..., Answers] = over_both) -> Answers:
         chunk = pairs.rows(part).to(device, dtype)
         blocks = (chunk.columns(block) for block in parts(pairs.candidates, CANDIDATE_BLOCK))
-        return _beside(over_both(block.hidden, block.actions, block.pad_mask) for block in blocks)
+        return _beside(over(block.hidden, block.actions, block.pad_mask) for block in blocks)
 
     with warnings.catch_warnings(), merged_calls(), sdpa_kernel(_attention_kernels(device)):
         # vmap announces every operation that it has to loop over: slower, but right
@@ -164,9 +161,15 @@ def _by_vmap(
         size = _contexts_at_once(run, pairs, device, memory_budget, known, _kind(function, pairs, dtype))
         if size >= pairs.contexts:
             return run(slice(0, pairs.contexts))
-        keeps = None if module is None or not pairs.shared else module
-        with nullcontext() if keeps is None else remembered(keeps, pairs.actions, limit=memory_budget):
-            return gathered(map(run, parts(pairs.contexts, size)), pairs.contexts)
+        over_alike: Callable[..., Answers] = over_both
+        if not torch.is_grad_enabled():
+            over_alike = Replayed(over_both, varying=(0, 2) if pairs.shared else (0, 1, 2), limit=memory_budget)
+
+        def piece(part: slice) -> Answers:
+            return run(part, over_alike if part.stop - part.start == pieces[0].stop else over_both)
+
+        pieces = list(parts(pairs.contexts, size))
+        return gathered(map(piece, pieces), pairs.contexts)
 
 
 def _contexts_at_once(

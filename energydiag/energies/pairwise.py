@@ -110,7 +110,6 @@ def pair_table(
         pairs,
         device=energy.device,
         dtype=energy.dtype,
-        module=energy.module,
         known=_context_bytes.setdefault(energy.module, {}),
     )
     with model_failures(pairs.hidden, pairs.actions):

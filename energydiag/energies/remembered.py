@@ -17,7 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
-from torch.utils._pytree import tree_iter, tree_map_only
+from torch.utils._pytree import tree_map_only
+
+from energydiag.energies.operations import geometry, is_plain, is_repeatable, tensors_in
 
 
 @contextmanager
@@ -46,13 +48,13 @@ class _Remembering(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, given: Iterable[Tensor], limit: int | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         # storages are held: the address of one that is gone may become that of another
-        self._known = {s._cdata: s for s in (t.untyped_storage() for t in given if _is_plain(t))}
+        self._known = {s._cdata: s for s in (t.untyped_storage() for t in given if is_plain(t))}
         self._results: dict[Hashable, tuple[Any, tuple[int, ...]]] = {}
         self._left = limit
 
     def knows(self, tensors: Iterable[Tensor]) -> bool:
         """Whether nothing has to be added for these."""
-        return all(_is_plain(t) and t.untyped_storage()._cdata in self._known for t in tensors)
+        return all(is_plain(t) and t.untyped_storage()._cdata in self._known for t in tensors)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -63,10 +65,7 @@ class _Remembering(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         named = kwargs or {}
-        kind = _kinds.get(func)
-        if kind is None:
-            kind = _kinds[func] = _kind(func)
-        if kind == "new" or (kind == "dropout" and _drops(func, args, named)):
+        if not is_repeatable(func, args, named):
             return func(*args, **named)
         try:
             # what tells this operation on these inputs from every other
@@ -74,15 +73,15 @@ class _Remembering(TorchDispatchMode):  # type: ignore[no-untyped-call]
             answer, versions = self._results.get(key, (None, ()))
         except (_Unknown, TypeError):  # TypeError: an argument that cannot be a key
             return func(*args, **named)
-        if versions and versions == tuple(tensor._version for tensor in _tensors(answer)):
+        if versions and versions == tuple(tensor._version for tensor in tensors_in(answer)):
             return _aliases(answer)
         answer = func(*args, **named)
         self._keep(key, answer)
         return answer
 
     def _keep(self, key: Hashable, answer: Any) -> None:
-        found = _tensors(answer)
-        if not found or not all(_is_plain(tensor) for tensor in found):
+        found = tensors_in(answer)
+        if not found or not all(is_plain(tensor) for tensor in found):
             return
         new = {s._cdata: s for s in (t.untyped_storage() for t in found) if s._cdata not in self._known}
         if self._left is not None:
@@ -100,11 +99,10 @@ class _Remembering(TorchDispatchMode):  # type: ignore[no-untyped-call]
             _Unknown: It is, or holds, a tensor that is not known.
         """
         if isinstance(value, Tensor):
-            storage = value.untyped_storage()._cdata if _is_plain(value) else None
+            storage = value.untyped_storage()._cdata if is_plain(value) else None
             if storage not in self._known or (value.requires_grad and torch.is_grad_enabled()):
                 raise _Unknown
-            place = (value.storage_offset(), value.shape, value.stride(), value.is_conj(), value.is_neg())
-            return storage, place, value.dtype, value._version
+            return storage, geometry(value), value._version
         if isinstance(value, list | tuple):
             return type(value), tuple(self._key(each) for each in value)
         # 1, 1.0 and True are equal, and so are 0.0 and -0.0
@@ -116,41 +114,6 @@ def _active() -> list[_Remembering]:
     return [mode for mode in modes if isinstance(mode, _Remembering)]
 
 
-def _tensors(answer: Any) -> list[Tensor]:
-    if isinstance(answer, Tensor):
-        return [answer]
-    return [leaf for leaf in tree_iter(answer) if isinstance(leaf, Tensor)]
-
-
 def _aliases(answer: Any) -> Any:
     """The same memory in other tensors: whoever gets them may ask them for gradients."""
     return answer.detach() if isinstance(answer, Tensor) else tree_map_only(Tensor, Tensor.detach, answer)
-
-
-def _is_plain(tensor: Tensor) -> bool:
-    """Whether it is its storage and nothing else."""
-    return type(tensor) in (Tensor, nn.Parameter, nn.Buffer) and tensor.layout == torch.strided
-
-
-_WITH_DROPOUT = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default: 3,
-    torch.ops.aten._scaled_dot_product_flash_attention.default: 3,
-    torch.ops.aten._scaled_dot_product_efficient_attention.default: 5,
-}
-"""Attention that draws only where it drops something, and at which place among its arguments that is told."""
-
-_kinds: dict[Any, str] = {}
-
-
-def _kind(func: Any) -> str:
-    """``"same"`` for the same inputs, ``"new"`` each time, or ``"dropout"``: the same where nothing is dropped."""
-    if func in _WITH_DROPOUT:
-        return "dropout"
-    draws = torch.Tag.nondeterministic_seeded in func.tags
-    fills = "empty" in func._schema.name  # memory that is handed out for others to fill
-    return "new" if draws or fills or func._schema.is_mutable else "same"
-
-
-def _drops(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
-    place = _WITH_DROPOUT[func]
-    return bool(args[place] if len(args) > place else kwargs.get("dropout_p", 0.0))
