@@ -132,8 +132,7 @@ def _print(family: str, rows: Sequence[dict[str, Any]]) -> None:
     table = Table(*HEADER, title=FAMILIES[family], title_justify="left")
     for row in rows:
         table.add_row(*cells(row))
-    console = Console()
-    console.print(table, width=max(console.width, _WIDTH))
+    Console(width=max(Console().width, _WIDTH)).print(table)
 
 
 def block(families: dict[str, Any]) -> str:

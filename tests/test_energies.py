@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 import torch
@@ -137,6 +138,20 @@ def test_equals_the_expanded_computation(name: str, shared: bool, masked: bool, 
     mask = batch.pad_mask if masked else None
     got = pairwise_energies(model, batch.hidden, actions, mask, memory_budget=budget)
     assert_close(got, naive(model, batch.hidden, actions, mask))
+
+
+@pytest.mark.parametrize("without_gradients", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("name", MODULES)
+def test_pieces_of_turned_contexts_after_a_small_call(
+    name: str, without_gradients: Callable[[], AbstractContextManager[None]]
+) -> None:
+    batch, model = make_batch(13), MODULES[name]()
+    hidden = torch.randn(CONTEXT, *batch.hidden.shape[:2]).permute(1, 2, 0)
+    with without_gradients():
+        for samples in (2, 13):  # the first has no pieces; what is found out of the module there must hold for both
+            part = hidden[:samples], batch.actions, batch.pad_mask[:samples]
+            got = pairwise_energies(model, *part, memory_budget=20_000 if samples > 2 else None)
+            assert_close(got, naive(model, *part))
 
 
 @given(

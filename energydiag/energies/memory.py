@@ -12,16 +12,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
+
+from energydiag.energies.operations import makes_memory, tensors_in
 
 Piece = TypeVar("Piece")
 
 DEFAULT_BUDGET = 1 << 29
 """Bytes of intermediate results, 512 MiB: what a small machine can spare beside a model and its batch (a guess)."""
-
-
-_makes_memory: dict[Any, bool] = {}
-"""Whether an operation's answer is memory of its own: a view's or a changed input's is not."""
 
 
 class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -42,13 +39,9 @@ class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         answer = func(*args, **(kwargs or {}))
-        if func not in _makes_memory:
-            _makes_memory[func] = not (func.is_view or func._schema.is_mutable)
-        if not _makes_memory[func]:
-            return answer
-        for leaf in (answer,) if isinstance(answer, Tensor) else tree_iter(answer):
-            if isinstance(leaf, Tensor):
-                self._count(leaf.untyped_storage())
+        if makes_memory(func, args, answer):
+            for tensor in tensors_in(answer):
+                self._count(tensor.untyped_storage())
         return answer
 
     def _count(self, storage: torch.UntypedStorage) -> None:

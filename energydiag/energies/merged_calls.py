@@ -79,15 +79,22 @@ def _in_front(value: Tensor, place: int) -> Tensor:
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As `torch.nn.functional.linear`; ``input [..., i]``, ``weight [o, i]``, ``bias [o]``."""
     level = _level(input, weight, bias)
-    if level and not _level(weight, bias):
-        outside, place = _taken_out(input, level)
-        assert outside is not None
-        assert place is not None
-        return _add_batch_dim(linear(_in_front(outside, place), weight, bias), 0, level)
-    if bias is not None and input.dim() > 2:  # as rows, the bias is part of the product
-        rows = _linear(input.flatten(0, -2), weight, bias)
-        return rows.reshape(*input.shape[:-1], rows.shape[-1])
-    return _linear(input, weight, bias)
+    if not level or _level(weight, bias):
+        return _linear(input, weight, bias)
+    outside, place = _taken_out(input, level)
+    assert outside is not None
+    assert place is not None
+    inner = _in_front(outside, place)
+    merged = linear if _level(inner, weight, bias) else _rows_linear
+    return _add_batch_dim(merged(inner, weight, bias), 0, level)
+
+
+def _rows_linear(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The original on rows, where the bias is part of the product."""
+    if bias is None or input.dim() <= 2:
+        return _linear(input, weight, bias)
+    rows = _linear(input.flatten(0, -2), weight, bias)
+    return rows.reshape(*input.shape[:-1], rows.shape[-1])
 
 
 def attention(
@@ -101,12 +108,18 @@ def attention(
     enable_gqa: bool = False,
 ) -> Tensor:
     """As `torch.nn.functional.scaled_dot_product_attention`; ``query [..., L, d]``, the others ``[..., S, d]``."""
-    if dropout_p or is_causal or enable_gqa:  # what these do depends on which query is which
+    # what these options do depends on which query is which
+    if dropout_p or is_causal or enable_gqa or not _level(query, key, value, attn_mask):
         return _attention(query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
-    level = _level(query, key, value, attn_mask)
+    return _merged(query, key, value, attn_mask, scale)
+
+
+def _merged(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
+    """Attention outside of all maps that any of these is mapped over by."""
+    level = _level(query, key, value, mask)
     if not level:
-        return _folded(query, key, value, attn_mask, scale)
-    taken, places = zip(*(_taken_out(each, level) for each in (query, key, value, attn_mask)), strict=True)
+        return _folded(query, key, value, mask, scale)
+    taken, places = zip(*(_taken_out(each, level) for each in (query, key, value, mask)), strict=True)
     answer, place = _without_map(taken, places, scale)
     return _add_batch_dim(answer, place, level)
 
@@ -154,7 +167,7 @@ def _more_queries(
         elif mask.dim() > 1 and mask.shape[-2] > 1:
             rows = mask.unsqueeze(-3)
             mask = rows.expand(*rows.shape[:-3], count, *rows.shape[-2:]).flatten(-3, -2)
-    answer = attention(query.flatten(-3, -2), key, value, mask, scale=scale)
+    answer = _merged(query.flatten(-3, -2), key, value, mask, scale)
     return answer.reshape(*answer.shape[:-2], count, length, answer.shape[-1]), answer.dim() - 2
 
 
@@ -174,7 +187,7 @@ def _larger_batch(
     )
     if mask is not None and places[3] is not None:
         mask = _aligned(mask, places[3], queries.dim())
-    return attention(queries, keys, values, mask, scale=scale)
+    return _merged(queries, keys, values, mask, scale)
 
 
 def _aligned(mask: Tensor, place: int, dimensions: int) -> Tensor:

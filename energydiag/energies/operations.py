@@ -17,7 +17,7 @@ _WITH_DROPOUT = {
 """Attention that draws only where it drops something, and at which place among its arguments that is told."""
 
 _kinds: dict[Any, str] = {}
-"""Of every operation seen: ``"same"`` for the same inputs, ``"new"`` each time, or ``"dropout"``: depends on that."""
+"""Of every operation seen: ``"same"`` for the same inputs, ``"new"`` (draws, or works in place), or ``"dropout"``."""
 
 
 def is_repeatable(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
@@ -45,8 +45,41 @@ def _kind(operation: Any) -> str:
     return "new" if draws or fills or operation._schema.is_mutable else "same"
 
 
+def draws(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether random numbers are drawn."""
+    if operation in _WITH_DROPOUT:
+        return not is_repeatable(operation, args, kwargs)
+    return torch.Tag.nondeterministic_seeded in operation.tags
+
+
+def makes_memory(operation: Any, args: Sequence[Any], answer: Any) -> bool:
+    """Whether an operation has answered with memory of its own, and not with a view or with what it changed.
+
+    The schema alone does not tell: what reshapes may copy, and comes as one operation in inference mode.
+    """
+    if operation._schema.is_mutable:
+        return False
+    if not operation.is_view:
+        return True
+    if not (args and isinstance(args[0], Tensor) and isinstance(answer, Tensor)):
+        return False
+    return is_plain(args[0]) and is_plain(answer) and _address(args[0]) != _address(answer)
+
+
+def _address(tensor: Tensor) -> int:
+    address: int = tensor.untyped_storage()._cdata
+    return address
+
+
+def asks_for_values(operation: Any, args: Sequence[Any]) -> bool:
+    """Whether what is done next may depend on what is in the tensors."""
+    if operation is torch.ops.aten.index.Tensor:  # numbers choose as many as they are, yes and no as many as there are
+        return any(each is not None and each.dtype in (torch.bool, torch.uint8) for each in args[1])
+    return torch.Tag.data_dependent_output in operation.tags or torch.Tag.dynamic_output_shape in operation.tags
+
+
 def is_plain(tensor: Tensor) -> bool:
-    """Whether it is its storage and nothing else."""
+    """Whether it is a place in a storage and nothing else."""
     return type(tensor) in (Tensor, nn.Parameter, nn.Buffer) and tensor.layout == torch.strided
 
 

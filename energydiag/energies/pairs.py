@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -36,6 +36,23 @@ CANDIDATE_BLOCK = 256
 CPU_PIECE = 1 << 25
 """Bytes of intermediate results of a piece on a CPU, 32 MiB: larger ones leave its caches, smaller ones do no better
 (measured)."""
+
+
+_KEPT_OF_BUDGET = 4
+"""What part of the budget, a fourth, may be kept of what comes from weights and shared candidates (a guess)."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What was found out about one module, by kind of work.
+
+    Attributes:
+        context_bytes: Bytes that a context takes.
+        replayable: Whether the operations of one piece, done again for others, gave the same.
+    """
+
+    context_bytes: dict[Hashable, int] = field(default_factory=dict)
+    replayable: dict[Hashable, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,7 +124,7 @@ def map_pairs(
     dtype: torch.dtype,
     memory_budget: int | None = DEFAULT_BUDGET,
     method: Method = "vmap",
-    known: dict[Hashable, int] | None = None,
+    known: Known | None = None,
 ) -> PairTable:
     """Applies ``function`` to every pair; equal to the expanded computation up to rounding.
 
@@ -118,12 +135,12 @@ def map_pairs(
         dtype: Type to compute in; inputs are converted piece by piece.
         memory_budget: Bytes that intermediate results may take at once.
         method: ``"rows"`` to go row by row from the start.
-        known: Where the bytes that a context takes are kept between calls for the same module.
+        known: What earlier calls for the same module found out, and where this one adds to it.
     """
     reason = "asked for"
     if method == "vmap":
         try:
-            seen = {} if known is None else known
+            seen = Known() if known is None else known
             return PairTable(_by_vmap(function, pairs, device, dtype, memory_budget, seen), "vmap")
         except torch.OutOfMemoryError:
             raise
@@ -138,7 +155,7 @@ def _by_vmap(
     device: torch.device,
     dtype: torch.dtype,
     memory_budget: int | None,
-    known: dict[Hashable, int],
+    known: Known,
 ) -> Answers:
     def one_pair(hidden_SD: Tensor, action_HA: Tensor, mask_S: Tensor | None) -> Answers:
         mask = None if mask_S is None else mask_S[None]
@@ -158,18 +175,22 @@ def _by_vmap(
     with warnings.catch_warnings(), merged_calls(), sdpa_kernel(_attention_kernels(device)):
         # vmap announces every operation that it has to loop over: slower, but right
         warnings.filterwarnings("ignore", message="There is a performance drop")
-        size = _contexts_at_once(run, pairs, device, memory_budget, known, _kind(function, pairs, dtype))
+        kind = _kind(function, pairs, dtype)
+        size = _contexts_at_once(run, pairs, device, memory_budget, known.context_bytes, kind)
         if size >= pairs.contexts:
             return run(slice(0, pairs.contexts))
+        pieces = list(parts(pairs.contexts, size))
+        alike = pieces[0].stop
         over_alike: Callable[..., Answers] = over_both
         if not torch.is_grad_enabled():
-            over_alike = Replayed(over_both, varying=(0, 2) if pairs.shared else (0, 1, 2), limit=memory_budget)
+            varying = (0, 2) if pairs.shared else (0, 1, 2)
+            limit = None if memory_budget is None else memory_budget // _KEPT_OF_BUDGET
+            over_alike = Replayed(over_both, varying, limit, known.replayable, kind)
 
-        def piece(part: slice) -> Answers:
-            return run(part, over_alike if part.stop - part.start == pieces[0].stop else over_both)
+        def answers_of(part: slice) -> Answers:
+            return run(part, over_alike if part.stop - part.start == alike else over_both)
 
-        pieces = list(parts(pairs.contexts, size))
-        return gathered(map(piece, pieces), pairs.contexts)
+        return gathered(map(answers_of, pieces), pairs.contexts)
 
 
 def _contexts_at_once(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from weakref import WeakKeyDictionary, WeakSet
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from energydiag.energies.memory import DEFAULT_BUDGET
-from energydiag.energies.pairs import Pairs, PairTable, RowFunction, map_pairs
+from energydiag.energies.pairs import Known, Pairs, PairTable, RowFunction, map_pairs
 from energydiag.energies.remembered import remembered
 from energydiag.models.energy_function import EnergyFunction, model_failures
 
@@ -28,8 +28,8 @@ _why_rows: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 _alone: WeakSet[nn.Module] = WeakSet()
 """Modules whose answer for one row depends on the other rows of a call: they get one row at a time."""
 
-_context_bytes: WeakKeyDictionary[nn.Module, dict[Hashable, int]] = WeakKeyDictionary()
-"""Bytes of intermediate results for a context, by what is computed: measured once per module."""
+_known: WeakKeyDictionary[nn.Module, Known] = WeakKeyDictionary()
+"""What need not be found out again."""
 
 _CHECKED_PAIRS = 16
 """How many pairs, spread over the table, are compared with a plain call (a guess)."""
@@ -110,7 +110,7 @@ def pair_table(
         pairs,
         device=energy.device,
         dtype=energy.dtype,
-        known=_context_bytes.setdefault(energy.module, {}),
+        known=_known.setdefault(energy.module, Known()),
     )
     with model_failures(pairs.hidden, pairs.actions):
         why = _why_rows.get(energy.module)

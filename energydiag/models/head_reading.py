@@ -329,3 +329,20 @@ class ActivationProbe(TorchFunctionMode):
                 self.activation_input = value.clone()  # the call may be in place
             self._seen += 1
         return func(*args, **(kwargs or {}))
+
+
+def with_activation_input(
+    energy: EnergyFunction, reading: HeadReading
+) -> Callable[[Tensor, Tensor, Tensor | None], tuple[Tensor, ...]]:
+    """The energies of rows ``[n]``, and what their activation was given ``[n, …]``, where there is one and it ran."""
+
+    def energies(hidden: Tensor, actions: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
+        if reading.activation is None:
+            return (energy(hidden, actions, mask),)
+        with ActivationProbe(reading) as probe:
+            energy_n = energy(hidden, actions, mask)
+        if probe.activation_input is None:
+            return (energy_n,)
+        return energy_n, probe.activation_input.reshape(hidden.shape[0], -1)
+
+    return energies

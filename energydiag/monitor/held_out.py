@@ -25,7 +25,7 @@ from energydiag.energies.pairs import Answers, Pairs
 from energydiag.energies.pairwise import pair_table
 from energydiag.errors import InvalidBatch
 from energydiag.models.energy_function import EnergyFunction
-from energydiag.models.head_reading import ActivationProbe, HeadReading, read_head
+from energydiag.models.head_reading import HeadReading, read_head, with_activation_input
 from energydiag.negatives.noise import SIGMAS, noisy
 from energydiag.probes.saturation import SATURATED_BELOW
 from energydiag.training.validation import swap_ranks
@@ -134,7 +134,7 @@ class Looker:
 
         def run(pairs: Pairs, budget: int | None) -> Answers:
             with torch.no_grad():
-                return pair_table(self._energy, self._energy_and_inner, pairs, budget).values
+                return pair_table(self._energy, with_activation_input(self._energy, reading), pairs, budget).values
 
         values = self._in_memory("separation", run, Pairs(batch.hidden, batch.actions, batch.pad_mask, shared=True))
         table = values[0].cpu().double()
@@ -156,15 +156,6 @@ class Looker:
             finite = bool(torch.isfinite(values[1]).all())
             found["saturation"] = float(flat.double().mean()) if finite else math.nan
         return found
-
-    def _energy_and_inner(self, hidden: Tensor, actions: Tensor, mask: Tensor | None) -> Answers:
-        if self.reading.activation is None:
-            return (self._energy(hidden, actions, mask),)
-        with ActivationProbe(self.reading) as probe:
-            energy = self._energy(hidden, actions, mask)
-        if probe.activation_input is None:
-            return (energy,)
-        return energy, probe.activation_input.reshape(hidden.shape[0], -1)
 
     def alignment(self) -> dict[str, float]:
         """Mean cosine of −∇E with the way to the expert's action; a gradient of exactly zero counts as 0.

@@ -17,7 +17,7 @@ from energydiag.energies.memory import run_in_pieces
 from energydiag.energies.pairs import Pairs
 from energydiag.energies.pairwise import each_context_once, pair_table
 from energydiag.models.energy_function import EnergyFunction
-from energydiag.models.head_reading import ActivationProbe, HeadReading
+from energydiag.models.head_reading import HeadReading, with_activation_input
 from energydiag.probes.filling import Filling
 
 
@@ -51,7 +51,8 @@ class ContextPass:
     ) -> None:
         self.swap, self.own, self.slope = Filling(sets.numel()), Filling(len(batch)), Filling(len(batch))
         self.reason: str | None = None
-        self._energy, self._reading, self._own, self._budget = energy, reading, own, memory_budget
+        self._energy, self._own, self._budget = energy, own, memory_budget
+        self._energies = with_activation_input(energy, reading)
         for number, members in enumerate(sets):
             self._ask(batch, members, number)
         in_none = torch.ones(len(batch), dtype=torch.bool)
@@ -80,18 +81,9 @@ class ContextPass:
 
     def _swap_table(self, chunk: Pairs) -> tuple[Tensor, ...]:
         with torch.no_grad():
-            table = pair_table(self._energy, self._energy_and_inner, chunk, None)
+            table = pair_table(self._energy, self._energies, chunk, None)
         self.reason = table.reason
         return table.values[0].float(), *table.values[1:]
-
-    def _energy_and_inner(self, hidden: Tensor, actions: Tensor, mask: Tensor | None) -> tuple[Tensor, ...]:
-        if self._reading.activation is None:
-            return (self._energy(hidden, actions, mask),)
-        with ActivationProbe(self._reading) as probe:
-            energy = self._energy(hidden, actions, mask)
-        if probe.activation_input is None:
-            return (energy,)
-        return energy, probe.activation_input.reshape(hidden.shape[0], -1)
 
     def _own_energies(self, chunk: Pairs, candidates: Tensor) -> tuple[Tensor]:
         pairs = replace(chunk, actions=candidates.to(chunk.actions), shared=False)
