@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from .figure import Row
+from .side_by_side import THREADS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -85,7 +86,8 @@ def _launched(folder: Path, device: str, count: int) -> float:
     (folder / "seconds.json").unlink(missing_ok=True)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     command += ["-m", "benchmarks.processes", str(folder), device]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # with one process as with many: it is processes that count
+    # with one process as with many: it is processes that count
+    environment = {**os.environ, **dict.fromkeys(THREADS, "1")}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"torchrun ended with {done.returncode}: {done.stderr[-2000:]}")

@@ -25,7 +25,7 @@ from typing import Any
 
 from .figure import HEADER, Row, cells, markdown
 from .picture import draw
-from .side_by_side import alone, available_bytes
+from .side_by_side import THREADS, alone, available_bytes
 
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent / "docs"
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if unknown:
         parser.error(f"there is no {', '.join(unknown)}; there are {', '.join(FAMILIES)}")
     cores = _cores()
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    for name in THREADS:
         os.environ[name] = str(options.threads or cores)  # for the processes that measure
     found, failed = _kept(options.out), []
     for name in options.families or FAMILIES:

@@ -25,6 +25,9 @@ Way = Callable[[], object]
 
 MIB, GIB = 1 << 20, 1 << 30
 
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""What tells the libraries below torch how many threads to take."""
+
 _SPARE = 0.8
 """Share of the free memory that something may be expected to need and still be run."""
 
