@@ -11,9 +11,8 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from energydiag.energies.operations import makes_memory, tensors_in
+from energydiag.energies.operations import OperationsMode, makes_memory, tensors_in
 
 Piece = TypeVar("Piece")
 
@@ -21,19 +20,14 @@ DEFAULT_BUDGET = 1 << 29
 """Bytes of intermediate results, 512 MiB: what a small machine can spare beside a model and its batch (a guess)."""
 
 
-class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class PeakBytes(OperationsMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of tensors that are alive at the same time among those made while it is active."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.peak: int = 0
         self._alive = 0
         self._sizes: dict[int, int] = {}
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """No: it would load the whole compiler, a second, and stand before every operation."""
-        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None

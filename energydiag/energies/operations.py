@@ -7,7 +7,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
+
+
+class OperationsMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """A mode that sees operations as they reach the kernels, and does not load torch's compiler."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: it would load the whole compiler, a second, and stand before every operation."""
+        return False
+
 
 _WITH_DROPOUT = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default: 3,

@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_map_only
 
-from energydiag.energies.operations import geometry, is_plain, is_repeatable, tensors_in
+from energydiag.energies.operations import OperationsMode, geometry, is_plain, is_repeatable, tensors_in
 
 
 @contextmanager
@@ -44,9 +44,9 @@ class _Unknown(Exception):
     """An input that was not computed from the given tensors alone."""
 
 
-class _Remembering(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Remembering(OperationsMode):  # type: ignore[no-untyped-call]
     def __init__(self, given: Iterable[Tensor], limit: int | None) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         # storages are held: the address of one that is gone may become that of another
         self._known = {s._cdata: s for s in (t.untyped_storage() for t in given if is_plain(t))}
         self._results: dict[Hashable, tuple[Any, tuple[int, ...]]] = {}
@@ -55,11 +55,6 @@ class _Remembering(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def knows(self, tensors: Iterable[Tensor]) -> bool:
         """Whether nothing has to be added for these."""
         return all(is_plain(t) and t.untyped_storage()._cdata in self._known for t in tensors)
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """No: it would load the whole compiler, a second, and stand before every operation."""
-        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None

@@ -17,10 +17,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from energydiag.energies.operations import asks_for_values, draws, is_plain, is_repeatable, makes_memory, tensors_in
+from energydiag.energies.operations import (
+    OperationsMode,
+    asks_for_values,
+    draws,
+    is_plain,
+    is_repeatable,
+    makes_memory,
+    tensors_in,
+)
 
 
 @dataclass(frozen=True)
@@ -122,7 +129,7 @@ def _part(whole: Tensor, shape: tuple[int, ...], stride: tuple[int, ...], start:
     return whole.as_strided(shape, stride, whole.storage_offset() + start)
 
 
-class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Recorder(OperationsMode):  # type: ignore[no-untyped-call]
     """Writes down the operations that are done while it is active."""
 
     def __init__(self, varying: Sequence[Tensor], limit: int | None = None) -> None:
@@ -133,7 +140,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 is taken to stay what it is, and what comes from those alone is kept.
             limit: Bytes that may be kept; None: all.
         """
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.left = limit
         self._steps: list[_Step] = []
         self._storages: dict[int, _Storage] = {}  # by address, of those that are alive
@@ -141,11 +148,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._kept: dict[int, Tensor] = {}
         self._usable = all(map(_is_readable, varying))
         self._given = [self._new(tensor, _place(tensor)) for tensor in varying] if self._usable else []
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """No: it would load the whole compiler, a second, and stand before every operation."""
-        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
