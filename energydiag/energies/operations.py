@@ -54,9 +54,9 @@ def is_repeatable(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
 def _kind(operation: Any) -> str:
     if operation in _WITH_DROPOUT:
         return "dropout"
-    draws = torch.Tag.nondeterministic_seeded in operation.tags
+    drawn = torch.Tag.nondeterministic_seeded in operation.tags
     fills = "empty" in operation._schema.name  # memory that is handed out for others to fill
-    return "new" if draws or fills or operation._schema.is_mutable else "same"
+    return "new" if drawn or fills or operation._schema.is_mutable else "same"
 
 
 def draws(operation: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:

@@ -208,8 +208,9 @@ class Recorder(OperationsMode):  # type: ignore[no-untyped-call]
 
     def _number(self, tensor: Tensor) -> int:
         """Of a tensor that was seen before, a part of one, or one that was there before: a weight, a constant."""
-        storage = self._storages.get(tensor.untyped_storage()._cdata) if _is_readable(tensor) else None
-        if not _is_readable(tensor) or (storage is not None and storage.dtype != tensor.dtype):
+        readable = _is_readable(tensor)
+        storage = self._storages.get(tensor.untyped_storage()._cdata) if readable else None
+        if not readable or (storage is not None and storage.dtype != tensor.dtype):
             self._usable = False
             return -1
         place = _place(tensor)
