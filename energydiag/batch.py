@@ -149,6 +149,8 @@ class Batch:
         episode: Which episode a sample belongs to, ``[N]``.
         task: Which task, ``[N]``.
         step: Time step in the episode, ``[N]``.
+        energies: What the owner's own code gave for these contexts and actions, ``[N]``, in the type they were kept in.
+        energies_of: Whose they are: the step of the checkpoint, ``[N]`` int, or its SHA-256, ``[N, 32]`` bytes.
     """
 
     hidden: Tensor
@@ -160,6 +162,8 @@ class Batch:
     episode: Tensor | None = None
     task: Tensor | None = None
     step: Tensor | None = None
+    energies: Tensor | None = None
+    energies_of: Tensor | None = None
 
     def __len__(self) -> int:
         return self.hidden.shape[0]

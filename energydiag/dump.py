@@ -140,7 +140,9 @@ class BatchWriter:
             **values: Tensors or NumPy arrays of any device and floating type, by the names that a dump may use:
                 ``hidden`` ``[n, S, D]`` and ``actions`` ``[n, H, A]`` at least, then ``pad_mask`` or
                 ``attention_mask`` ``[n, S]``, ``layer_actions`` ``[n, L, H, A]`` or a list of L tensors,
-                ``policy_actions``, ``negatives`` ``[n, M, H, A]``, ``episode``, ``task`` and ``step`` ``[n]``.
+                ``policy_actions``, ``negatives`` ``[n, M, H, A]``, ``episode``, ``task`` and ``step`` ``[n]``;
+                ``energies`` ``[n]``, what your own code gives for these contexts and actions, and ``energies_of``, the
+                SHA-256 or the step of the checkpoint that they were computed with.
                 None stands for what is not there. All calls need the same ones, of the same sizes but for n.
 
         Raises:

@@ -10,11 +10,12 @@ import argparse
 import shutil
 from pathlib import Path
 
-from making.dumps import HELDOUT_FILE, TRAIN_FILE, make_dumps, write_dump
+from making.dumps import HELDOUT_FILE, TRAIN_FILE, make_dumps
 from making.heads import RECIPES, make_head, small_batch
 from safetensors.torch import load_file
 
 from energydiag.batches import load_batch
+from energydiag.files.write_safetensors import write_safetensors
 
 HERE = Path(__file__).resolve().parent
 PACKAGED = HERE.parent / "energydiag" / "sample"
@@ -39,7 +40,7 @@ def main() -> None:
         package = PACKAGED if arguments.out == HERE else arguments.out / "package"
         package.mkdir(parents=True, exist_ok=True)
         few = small_batch(load_file(arguments.out / HELDOUT_FILE), PACKAGED_ROWS)
-        write_dump(package / HELDOUT_FILE, few, {"source": f"{PACKAGED_ROWS} samples of {HELDOUT_FILE}"})
+        write_safetensors(package / HELDOUT_FILE, few, {"source": f"{PACKAGED_ROWS} samples of {HELDOUT_FILE}"})
         shutil.copyfile(arguments.out / RECIPES["original"].file, package / RECIPES["original"].file)
 
 

@@ -6,6 +6,7 @@ M supplied negatives.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,16 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "episode": ("episode_id",),
     "task": ("task_id",),
     "step": (),
+    "energies": (),
+    "energies_of": (),
 }
-"""Names that a dump may use instead; ``attention_mask`` (True = visible) is turned round into ``pad_mask``."""
+"""Names that a dump may use instead; ``attention_mask`` (True = visible) is inverted into ``pad_mask``."""
 
 _SMALL = 64 << 20
 _REPEATED = 4
 """Above 64 MiB, how often a tensor may use its bytes (guesses): a mask for all samples is small, a chunk is not."""
+
+_SHA256_DIGITS = 64
 
 _WHAT_A_DUMP_HOLDS = "a dump holds at least `hidden` [N, S, D] and `actions` [N, H, A]"
 
@@ -59,7 +64,8 @@ def resolve(contents: Mapping[str, Any], path: Path | str) -> tuple[dict[str, Te
                 "keep one of them in the dump.",
             )
         if present:
-            named[key] = _tensor(contents[present[0]], present[0], path)
+            read = _whose if key == "energies_of" else _tensor
+            named[key] = read(contents[present[0]], present[0], path)
             used.add(present[0])
     if "attention_mask" in contents and "pad_mask" not in named:
         named["pad_mask"] = ~_tensor(contents["attention_mask"], "attention_mask", path).bool()
@@ -85,6 +91,23 @@ def _tensor(value: Any, name: str, path: Path | str) -> Tensor:
     _plain(value, name, path)
     _backed([value], name, path)
     return value
+
+
+def _whose(value: Any, name: str, path: Path | str) -> Tensor:
+    """Whose energies they are: a step, or 32 bytes, however it was written down; for all samples or for each."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return torch.tensor(value)
+    if isinstance(value, str) and value.isdecimal() and len(value) < _SHA256_DIGITS:
+        return torch.tensor(int(value[:18]))
+    if isinstance(value, str) and re.fullmatch(rf"[0-9a-fA-F]{{{_SHA256_DIGITS}}}", value):
+        return torch.tensor(list(bytes.fromhex(value)), dtype=torch.uint8)
+    if isinstance(value, Tensor) and not value.is_floating_point() and not value.is_complex():
+        return _tensor(value, name, path)
+    shown = f"a tensor of {value.dtype}" if isinstance(value, Tensor) else repr(value)[:80]
+    raise InvalidBatch(
+        f"`{name}` in {path} must be the SHA-256 of a checkpoint (64 hexadecimal digits) or its step, not {shown}.",
+        "give the step as a whole number, or what `sha256sum CHECKPOINT` prints; or leave it out.",
+    )
 
 
 def _plain(value: Tensor, name: str, path: Path | str) -> None:
@@ -130,6 +153,7 @@ def checked(named: Mapping[str, Tensor], path: Path | str) -> dict[str, Tensor]:
         raise _misshapen(path, "hidden", "[N, S, D] or [N, D]", hidden)
     if actions.dim() not in (2, 3) or actions.shape[0] != samples:
         raise _misshapen(path, "actions", f"[{samples}, H, A] or [{samples}, A]", actions)
+    named = {**named, **_about_energies(named, samples)}
     chunk = list(actions.shape[1:])
     tokens = hidden.shape[1] if hidden.dim() == 3 else None
     expected: dict[str, list[int | None]] = {
@@ -140,15 +164,45 @@ def checked(named: Mapping[str, Tensor], path: Path | str) -> dict[str, Tensor]:
         "episode": [samples],
         "task": [samples],
         "step": [samples],
+        "energies": [samples],
     }
     for key, shape in expected.items():
         value = named.get(key)
         if value is not None and not _fits(value, shape):
             raise _misshapen(path, key, "[" + ", ".join("any" if s is None else str(s) for s in shape) + "]", value)
-    for key in ("hidden", "actions", "policy_actions", "layer_actions", "negatives"):
+    if "energies_of" in named:
+        _check_whose(named, path)
+    for key in ("hidden", "actions", "policy_actions", "layer_actions", "negatives", "energies"):
         if key in named and not named[key].is_floating_point():
             raise InvalidBatch(f"`{key}` in {path} is {named[key].dtype}, not floating point.", "dump it as float.")
     return _converted(named)
+
+
+def _about_energies(named: Mapping[str, Tensor], samples: int) -> dict[str, Tensor]:
+    """Energies ``[N]`` of ``[N, 1]``, and whose they are for every sample."""
+    found = {}
+    energies, whose = named.get("energies"), named.get("energies_of")
+    if energies is not None and energies.dim() == 2 and energies.shape[1] == 1:
+        found["energies"] = energies[:, 0]
+    if whose is not None and (whose.dim() == 0 or (whose.dtype == torch.uint8 and whose.dim() == 1)):
+        found["energies_of"] = whose[None].repeat(samples, *[1] * whose.dim())
+    return found
+
+
+def _check_whose(named: Mapping[str, Tensor], path: Path | str) -> None:
+    whose, samples = named["energies_of"], named["hidden"].shape[0]
+    if "energies" not in named:
+        raise InvalidBatch(f"{path} has `energies_of` and no `energies`.", "dump both, or neither.")
+    if whose.dtype == torch.uint8:
+        if list(whose.shape) != [samples, _SHA256_DIGITS // 2]:
+            raise _misshapen(path, "energies_of", f"[{samples}, {_SHA256_DIGITS // 2}] bytes", whose)
+    elif list(whose.shape) != [samples]:
+        raise _misshapen(path, "energies_of", f"[{samples}] steps", whose)
+    if bool((whose != whose[0]).any()):
+        raise InvalidBatch(
+            f"The `energies` in {path} are of several checkpoints by `energies_of`.",
+            "dump the energies of one checkpoint; one dump of them serves many.",
+        )
 
 
 def _fits(value: Tensor, shape: list[int | None]) -> bool:
@@ -174,6 +228,8 @@ def _converted(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for key in ("episode", "task", "step"):
         if key in values:
             values[key] = values[key].long()
+    if "energies_of" in values and values["energies_of"].dtype != torch.uint8:
+        values["energies_of"] = values["energies_of"].long()
     return values
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from energydiag.batch import Batch
 from energydiag.batches.file_rows import left_in_file
 from energydiag.batches.named import as_batch, checked, resolve
-from energydiag.batches.shards import ShardFolder, read_shards
+from energydiag.batches.shards import ShardFolder, contents_of, read_shards
 from energydiag.files.file_check import FileCheck
 from energydiag.files.tensor_file import TensorFile, read_tensor_file
 
@@ -50,7 +50,7 @@ def read_batch(path: Path) -> LoadedBatch:
         found = read_shards(path)
         return LoadedBatch(as_batch(found.values), found.folder, found.unknown)
     file = read_tensor_file(path, "batch dump")
-    named, unknown = resolve(file.contents, path)
+    named, unknown = resolve(contents_of(file), path)
     values = checked(named, path)
     if values["hidden"].nbytes > _LARGE:
         values = left_in_file(values, file)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +16,7 @@ from energydiag.batches.named import checked, difference, layout, resolve
 from energydiag.errors import InvalidBatch, UnreadableFile
 from energydiag.files.file_check import FileCheck
 from energydiag.files.names import inside
-from energydiag.files.tensor_file import read_tensor_file
+from energydiag.files.tensor_file import TensorFile, read_tensor_file
 
 _SAME = "every shard needs the same tensors, of the same type and sizes; dump them with one BatchWriter."
 
@@ -66,7 +68,7 @@ def read_shards(path: Path) -> Shards:
     for shard in folder.shards:
         place = path / shard.file
         file = read_tensor_file(inside(place, COPY_AGAIN), "batch dump")
-        named, unknown = resolve(file.contents, place)
+        named, unknown = resolve(contents_of(file), place)
         values = checked(named, place)
         if len(values["hidden"]) != shard.samples:
             raise InvalidBatch(
@@ -85,6 +87,13 @@ def read_shards(path: Path) -> Shards:
     together = {name: [part[name] for part in parts] for name in parts[0]}
     contexts = {"hidden": joined(together.pop("hidden"))}
     return Shards(contexts | {name: torch.cat(each) for name, each in together.items()}, folder, unknown)
+
+
+def contents_of(file: TensorFile) -> Mapping[str, Any]:
+    """What a file of a dump holds; whose energies it holds may stand in its metadata."""
+    if "energies_of" not in file.metadata or "energies_of" in file.contents:
+        return file.contents
+    return {**file.contents, "energies_of": file.metadata["energies_of"]}
 
 
 def list_shards(path: Path) -> tuple[Shard, ...]:

@@ -18,7 +18,7 @@ from energydiag.errors import UsageError
 if TYPE_CHECKING:
     from energydiag.pipeline import ModelOptions
 
-_OF_ONE = ("model", "head", "nhead", "sign", "weights", "candidates")
+_OF_ONE = ("model", "head", "pool", "nhead", "mask", "sign", "weights", "candidates")
 
 
 @takes_model

@@ -117,7 +117,9 @@ def fix_and_retrain(
     next_command = None
     if repair.checkpoint:
         # what the options of the sick model say besides stands in the metadata of the repaired one
-        again = choice.words("head", "nhead", "sign", "tau", "candidates", "weights", "allow_global")
+        again = choice.words(
+            "head", "pool", "nhead", "mask", "sign", "tau", "candidates", "weights", "allow_global", "ignore_keys"
+        )
         words = ["energydiag", "inspect", "checkpoint", repair.checkpoint, "--batch", str(batch), *again]
         next_command = shlex.join(words)
     picture = write_figures(repair, plots or (out / "figures" if repair.applied else None))

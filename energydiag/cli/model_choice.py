@@ -22,9 +22,12 @@ class ModelChoice:
     model: o.Model = None
     model_arg: o.ModelArg = None
     head: o.Head = None
+    pool: o.Pool = None
     nhead: o.Nhead = None
+    mask: o.Mask = None
     sign: o.Sign = None
     weights: o.Weights = None
+    ignore_keys: o.IgnoreKeys = None
     allow_global: o.AllowGlobal = None
     candidates: o.Candidates = False
     tau: o.Tau = None
@@ -51,6 +54,9 @@ class ModelChoice:
             self.candidates,
             self.weights,
             tuple(self.allow_global or ()),
+            self.pool,
+            self.mask,
+            tuple(self.ignore_keys or ()),
         )
 
     def words(self, *left_out: str) -> list[str]:

@@ -22,7 +22,27 @@ Model = Annotated[
 ModelArg = Annotated[list[str] | None, typer.Option("--model-arg", help="KEY=VALUE for the factory; repeatable.")]
 Head = Annotated[
     str | None,
-    typer.Option(help="Variant of the head: original, rescaled, rescaled-per-step, softplus or linear."),
+    typer.Option(
+        help="What makes the energy: original (or sigmoid), rescaled, softplus, linear, original-clipped, "
+        "softplus-clipped, with -raw or -per-step for another pooling; or a formula: '2*sigmoid(0.5*r) + 0.1'."
+    ),
+]
+Pool = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the head averages the action steps: features, raw or energy. [default: as --head says]",
+    ),
+]
+Mask = Annotated[
+    str | None,
+    typer.Option(
+        help="What True means in the mask that reaches the model: hidden or visible; unused if none reaches it. "
+        "[default: hidden]"
+    ),
+]
+IgnoreKeys = Annotated[
+    list[str] | None,
+    typer.Option("--ignore-keys", help="Pattern of keys that the model does not read, such as 'aux.*'; repeatable."),
 ]
 Nhead = Annotated[int | None, typer.Option("--nhead", help="Number of attention heads.")]
 Sign = Annotated[str | None, typer.Option(help="energy (low = good) or score (high = good).")]

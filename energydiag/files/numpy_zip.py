@@ -53,10 +53,11 @@ def _read(path: Path) -> TensorFile:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.zip.infolist()}
             mapped = all(_is_mapped(entry) for entry in entries.values())
-            contents = {
-                name: torch.from_numpy(_mapped(path, entries[name]) if mapped else np.asarray(archive[name]))
-                for name in archive.files
-            }
+            contents: dict[str, Any] = {}
+            for name in archive.files:
+                array = _mapped(path, entries[name]) if mapped else np.asarray(archive[name])
+                is_text = array.dtype.kind == "U" and array.shape == ()
+                contents[name] = str(array[()]) if is_text else torch.from_numpy(array)
     except Exception as error:  # a damaged or hostile file can provoke any
         raise UnreadableFile(
             f"{path} is not a whole .npz of plain arrays: {first_line(error)}.",

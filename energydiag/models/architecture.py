@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from energydiag.models.identity import Forms
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -20,6 +22,8 @@ class Architecture:
         check: Why the settings do not fit these tensors, or None.
         widths: ``(context width D, action width A)`` that the tensors were made for.
         build: The module, with fresh weights of the right shapes.
+        never_read: Names of parameters that published models store and no computation reads.
+        forms: The forms that the keys leave open, where there are any.
     """
 
     name: str
@@ -29,3 +33,5 @@ class Architecture:
     check: Callable[[Mapping[str, Tensor], Mapping[str, str]], str | None]
     widths: Callable[[Mapping[str, Tensor]], tuple[int, int]]
     build: Callable[[Mapping[str, Tensor], Mapping[str, str]], nn.Module]
+    never_read: tuple[str, ...] = ()
+    forms: Forms | None = None

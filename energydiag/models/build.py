@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 
 from energydiag.discovery import discover
 from energydiag.errors import InvalidCheckpoint, UsageError
+from energydiag.heads import ACTIVATIONS, POOLINGS, stated_form
 from energydiag.models.architecture import Architecture
 from energydiag.models.calling import DIRECT, Calling, calling_of
-from energydiag.models.energy_function import EnergyFunction, Mask, Sign
-from energydiag.models.heads import HEADS
+from energydiag.models.energy_function import MASKS, EnergyFunction, Mask, Sign
+from energydiag.models.identity import Forms
 from energydiag.models.places import Place, places_of_anchor, places_of_module
 from energydiag.models.surgery import operate_again
 
@@ -34,7 +36,7 @@ class Plan:
     """What is to be built, before it is known of which tensors.
 
     Attributes:
-        settings: head, nhead, sign, … from options or metadata.
+        settings: head, pool, nhead, sign, … from options or metadata.
         architecture: Name of a built-in one; None finds the one whose keys match.
         spec: ``package.module:factory`` or ``path/file.py:factory``, where the user named one.
         module: What that factory made.
@@ -68,27 +70,57 @@ class Plan:
         """The energy function of these tensors, by the model's own keys, in ``eval()`` mode.
 
         Raises:
-            InvalidCheckpoint: Keys are missing, left over or misshapen; they are listed.
+            InvalidCheckpoint: Keys are missing, unexpected or misshapen; they are listed.
             UsageError: A setting that the keys cannot tell is not given.
         """
-        sign = _sign(self.settings.get("sign", "energy"))
-        mask: Mask = "visible" if self.settings.get("mask") == "visible" else "hidden"
+        sign, mask = _sign(self.settings.get("sign", "energy")), _mask(self.settings.get("mask", "hidden"))
+        module = self._outline(tensors)
+        _check_fit(module, tensors)
         if self.module is not None and self.spec is not None:
-            _check_fit(self.module, tensors)
-            _fill(self.module, tensors)
-            return EnergyFunction(self.module.eval(), self.spec, dict(self.settings), sign, mask, calling=self.calling)
-        architecture = next(one for one in self._known() if one.matches(frozenset(tensors)))
+            _fill(module, tensors)
+            return EnergyFunction(module.eval(), self.spec, dict(self.settings), sign, mask, calling=self.calling)
+        module.to_empty(device="cpu")
+        _fill(module, tensors)
+        architecture, form = self.known_by(tensors), stated_form(self.settings)
+        settings = {**self.settings, **({} if form is None else form.settings)}
+        return EnergyFunction(module.eval(), architecture.name, settings, sign, mask, architecture.widths(tensors))
+
+    def unexpected(self, tensors: Mapping[str, Tensor]) -> list[str]:
+        """Keys of these tensors that the model does not have.
+
+        Raises:
+            EnergydiagError: As `build`.
+        """
+        return sorted(set(tensors) - set(self._outline(tensors).state_dict()))
+
+    def unmet(self, tensors: Mapping[str, Tensor]) -> list[str]:
+        """Settings that the model needs, that the keys cannot tell and that are not given."""
+        asks = () if self.module is not None else self.known_by(tensors).asks_for
+        return [name for name in asks if name not in self.settings]
+
+    def forms(self, tensors: Iterable[str]) -> Forms | None:
+        """The forms that the keys leave open; None where the user's code says which it is."""
+        return None if self.module is not None else self.known_by(tensors).forms
+
+    def never_read(self, tensors: Iterable[str]) -> tuple[str, ...]:
+        """Names that published models of this architecture store and never read."""
+        return () if self.module is not None else self.known_by(tensors).never_read
+
+    def _outline(self, tensors: Mapping[str, Tensor]) -> nn.Module:
+        """The module before it gets its weights: the user's own, or a built-in one without memory."""
+        if self.module is not None:
+            return self.module
+        architecture = self.known_by(tensors)
         _require(architecture, self.settings)
         why_not = architecture.check(tensors, self.settings)
         if why_not:
             raise UsageError(f"The settings do not fit this checkpoint: {why_not}.", "give the value used in training.")
         with torch.device("meta"):
-            module = architecture.build(tensors, self.settings)
-        _check_fit(module, tensors)
-        module.to_empty(device="cpu")
-        _fill(module, tensors)
-        widths = architecture.widths(tensors)
-        return EnergyFunction(module.eval(), architecture.name, dict(self.settings), sign, mask, widths)
+            return architecture.build(tensors, self.settings)
+
+    def known_by(self, tensors: Iterable[str]) -> Architecture:
+        """The built-in architecture whose keys these are."""
+        return next(one for one in self._known() if one.matches(frozenset(tensors)))
 
     def _known(self) -> list[Architecture]:
         known = architectures()
@@ -142,18 +174,28 @@ def _sign(text: str) -> Sign:
     raise UsageError(f"--sign is energy or score, not {text!r}.", "use `--sign score` if high means good.")
 
 
+def _mask(text: str) -> Mask:
+    found: Mask | None = next((one for one in MASKS if one == text), None)
+    if found is None:
+        raise UsageError(
+            f"--mask is {', '.join(MASKS)}, not {text!r}.",
+            "use `--mask visible` if True means that a token is seen, unused if the model is called without a mask.",
+        )
+    return found
+
+
 def _require(architecture: Architecture, settings: Mapping[str, str]) -> None:
     missing = [name for name in architecture.asks_for if name not in settings]
     if missing:
-        choices = {"head": "|".join(HEADS), "nhead": "N"}
+        choices = {"head": f"{'|'.join(ACTIVATIONS)} (and --pool {'|'.join(POOLINGS)})", "nhead": "N"}
         options = " ".join(f"--{name} {choices.get(name, 'VALUE')}" for name in missing)
         raise UsageError(
             f"Neither the keys nor the metadata of this {architecture.name} checkpoint tell its "
             f"{' and '.join(missing)}; a wrong guess would load silently and measure another model.",
-            f"add {options}, as used in training.",
+            f"add {options}, as used in training; or dump `energies`, what your own code gives for these samples, and "
+            "they are found.",
         )
-    if "head" in settings and settings["head"] not in HEADS:
-        raise UsageError(f"No head is called {settings['head']!r}.", f"use one of: {', '.join(HEADS)}.")
+    stated_form(settings)  # says what cannot be
     if "nhead" in settings and not (settings["nhead"].isdecimal() and int(settings["nhead"]) > 0):
         raise UsageError(
             f"--nhead must be a positive whole number, not {settings['nhead']!r}.",
@@ -164,7 +206,7 @@ def _require(architecture: Architecture, settings: Mapping[str, str]) -> None:
 def _check_fit(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     own = module.state_dict()
     missing = sorted(set(own) - set(tensors))
-    extra = sorted(set(tensors) - set(own))
+    unexpected = sorted(set(tensors) - set(own))
     misshapen = [
         f"{key} (expected {list(own[key].shape)}, got {list(tensors[key].shape)})"
         for key in sorted(set(own) & set(tensors))
@@ -172,13 +214,23 @@ def _check_fit(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     ]
     problems = [
         f"{what}: {_listed(keys)}"
-        for what, keys in (("missing", missing), ("not in the model", extra), ("misshapen", misshapen))
+        for what, keys in (
+            ("missing", missing),
+            ("not in the model", [f"{key} {list(tensors[key].shape)}" for key in unexpected]),
+            ("misshapen", misshapen),
+        )
         if keys
     ]
     if problems:
+        next_step = "check that architecture and checkpoint belong together (--model, --model-arg)."
+        if not missing and not misshapen:
+            next_step = (
+                "if the model's forward does not read them, pass them over: "
+                f"{' '.join(f'--ignore-keys {shlex.quote(key)}' for key in unexpected[:_SHOWN_KEYS])}"
+                f"{' …' if len(unexpected) > _SHOWN_KEYS else ''} (patterns such as 'aux.*' are understood)."
+            )
         raise InvalidCheckpoint(
-            f"The checkpoint does not fit the model, so nothing was measured. {'; '.join(problems)}.",
-            "check that architecture and checkpoint belong together (--model, --model-arg).",
+            f"The checkpoint does not fit the model, so nothing was measured. {'; '.join(problems)}.", next_step
         )
 
 

@@ -8,16 +8,21 @@ Shapes: B samples, S context tokens, D context width, H action steps, A action d
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from energydiag.errors import InvalidCheckpoint
+from energydiag.heads import ALL_FORMS, HeadForm, Pooling, head_form, stated_form
 from energydiag.models.architecture import Architecture
-from energydiag.models.heads import EnergyHead
+from energydiag.models.energy_function import Mask
+from energydiag.models.energy_head import EnergyHead, activate
+from energydiag.models.identity import Forms, ModelForm
 from energydiag.models.mlp_resnet import MLPResNet
 
 _PARTS = ("state_linear", "action_linear", "prediction_head")
@@ -39,7 +44,7 @@ class CrossAttentionEnergy(nn.Module):
         actions: A, width of an action step.
         hidden: W, width inside; a multiple of ``nhead``.
         nhead: Attention heads.
-        head: A key of `energydiag.models.heads.HEADS`.
+        head: The head's form, or its name in `energydiag.heads`.
         blocks: Residual blocks in the state, action and prediction stacks.
         normalise_actions: Whether a LayerNorm stands directly over the raw action.
     """
@@ -50,7 +55,7 @@ class CrossAttentionEnergy(nn.Module):
         actions: int,
         hidden: int = 512,
         nhead: int = 8,
-        head: str = "original",
+        head: HeadForm | str = "original",
         blocks: tuple[int, int, int] = (1, 1, 1),
         *,
         normalise_actions: bool = True,
@@ -62,7 +67,7 @@ class CrossAttentionEnergy(nn.Module):
         self.cross = nn.MultiheadAttention(hidden, nhead, batch_first=True)
         self.prediction_head = MLPResNet(hidden, hidden, 1, prediction_blocks)
         self.position_dropout = nn.Dropout(0.2)
-        self.head = EnergyHead(head)
+        self.head = EnergyHead(head_form(head) if isinstance(head, str) else head)
 
     def forward(self, hidden_BSD: Tensor, actions_BHA: Tensor, pad_mask_BS: Tensor | None = None) -> Tensor:
         """Energies ``[B]``; ``pad_mask_BS`` is True where a context token is hidden."""
@@ -76,7 +81,52 @@ class CrossAttentionEnergy(nn.Module):
             key_padding_mask=pad_mask_BS,
             need_weights=False,
         )
-        return cast("Tensor", self.head(self.prediction_head(attended_BHW)))
+        return cast("Tensor", self.head(attended_BHW, self.prediction_head))
+
+
+def _table(
+    module: nn.Module,
+    hidden_BSD: Tensor,
+    actions_BNHA: Tensor,
+    masks: Mapping[Mask, Tensor | None],
+    nheads: Collection[int] | None = None,
+) -> Iterator[tuple[ModelForm, Tensor]]:
+    """Energies ``[B, N]`` in every form, with the work that forms have in common done once.
+
+    ``nheads`` limits the numbers of attention heads to these.
+    """
+    model = cast("CrossAttentionEnergy", module)
+    cross = model.cross
+    context_BSW, action_BNHW = model.state_linear(hidden_BSD), model.action_linear(actions_BNHA)
+    width = context_BSW.shape[-1]
+    code_HW = sinusoidal_code(action_BNHW.shape[-2], width, action_BNHW)
+    weights, biases = cross.in_proj_weight.chunk(3), cross.in_proj_bias.chunk(3)
+    rows = (action_BNHW + code_HW).flatten(1, 2), context_BSW, context_BSW
+    query, key, value = (functional.linear(x, w, b) for x, w, b in zip(rows, weights, biases, strict=True))
+    for nhead in (n for n in range(1, width + 1) if width % n == 0 and (nheads is None or n in nheads)):
+        q, k, v = (x.reshape(*x.shape[:2], nhead, -1).transpose(1, 2) for x in (query, key, value))
+        score = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
+        for name, mask in masks.items():
+            seen = score if mask is None else score.masked_fill(mask[:, None, None, :], -math.inf)
+            mixed = (seen.softmax(dim=-1) @ v).transpose(1, 2).flatten(-2)
+            attended_BNHW = cross.out_proj(mixed).reshape(action_BNHW.shape)
+            raw: dict[Pooling, Tensor] = {
+                "features": model.prediction_head(attended_BNHW.mean(dim=-2)),
+                "energy": model.prediction_head(attended_BNHW).squeeze(-1),
+            }
+            raw["raw"] = raw["energy"].mean(dim=-1, keepdim=True)
+            for form in ALL_FORMS:
+                energy_BN = activate(form.activation, raw[form.pool]).mean(dim=-1)
+                yield ModelForm(form, nhead, name), energy_BN
+
+
+def _reform(module: nn.Module, form: ModelForm) -> nn.Module:
+    model = cast("CrossAttentionEnergy", copy.deepcopy(module))
+    if form.head is not None:
+        model.head = EnergyHead(form.head)
+    if form.nhead is not None:
+        model.cross.num_heads, model.cross.head_dim = form.nhead, model.cross.embed_dim // form.nhead
+    return model
 
 
 def _count_blocks(tensors: Mapping[str, Tensor], part: str) -> int:
@@ -110,7 +160,7 @@ def _build(tensors: Mapping[str, Tensor], settings: Mapping[str, str]) -> nn.Mod
         actions=_matrix_shape(tensors, "action_linear.fc1.weight")[1],
         hidden=hidden,
         nhead=int(settings["nhead"]),
-        head=settings["head"],
+        head=stated_form(settings) or "original",
         blocks=cast("tuple[int, int, int]", tuple(_count_blocks(tensors, part) for part in _PARTS)),
         normalise_actions="action_linear.layer_norm1.weight" in tensors,
     )
@@ -135,4 +185,6 @@ ARCHITECTURE = Architecture(
     check=_check,
     widths=_widths,
     build=_build,
+    never_read=("gate_a",),
+    forms=Forms(_table, _reform),
 )

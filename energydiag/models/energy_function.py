@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,8 @@ from energydiag.errors import EnergydiagError, ModelFailed, first_line
 from energydiag.models.calling import DIRECT, Calling, energy_in
 
 Sign = Literal["energy", "score"]
-Mask = Literal["hidden", "visible"]
+Mask = Literal["hidden", "visible", "unused"]
+MASKS: tuple[Mask, ...] = get_args(Mask)
 
 
 @contextmanager
@@ -41,7 +42,8 @@ class EnergyFunction:
         architecture: Name of the built-in architecture, or the user's factory.
         settings: What it was rebuilt with (head, nhead, tau, …), as text.
         sign: ``"score"`` when the module answers with −E.
-        mask: What True means in the mask that the module takes; in batches it is always ``"hidden"``.
+        mask: What True means in the mask that the module takes; in batches it is always ``"hidden"``. ``"unused"``: the
+            module is called without one.
         widths: ``(D, A)`` that the weights were made for, where known.
         calling: How the module is asked.
     """
@@ -64,7 +66,9 @@ class EnergyFunction:
         return -energy_B if self.sign == "score" else energy_B
 
     def _as_module_wants(self, pad_mask_BS: Tensor | None) -> Tensor | None:
-        return ~pad_mask_BS if self.mask == "visible" and pad_mask_BS is not None else pad_mask_BS
+        if pad_mask_BS is None or self.mask == "unused":
+            return None
+        return ~pad_mask_BS if self.mask == "visible" else pad_mask_BS
 
     def called(self, hidden_BSD: Tensor, actions_BHA: Tensor, pad_mask_BS: Tensor | None) -> str:
         """How the module is asked and where in its answer the energy was found, as it would be written down.

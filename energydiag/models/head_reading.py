@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from energydiag.models.activations import ACTIVATIONS, Activation
+from energydiag.models.activations import ACTIVATIONS, Activation, soft_clipped
 from energydiag.models.energy_function import EnergyFunction, model_failures
 
 _SHAPE_ONLY = frozenset(
@@ -81,9 +81,10 @@ class HeadReading:
         offset: Shift after the activation.
         inner_scale: Factor between raw value and activation.
         inner_offset: Shift between raw value and activation.
-        pooled: ``"before"`` or ``"after"`` the activation, or ``"none"``.
+        pooled: Where the steps are averaged: ``"before"`` or ``"after"`` the activation, over the ``"features"`` that
+            the submodule is given, or ``"none"``.
         module: Name of the submodule whose output is the raw value; empty where none is.
-        call: Which of the calls of this activation in one forward pass it is, from 0.
+        call: Which of the calls of the activation's ``function`` in one forward pass it is, from 0.
         stopped_at: The function at the end that could not be read, if one bends the energy there; `UNSEEN` where the
             energy came out of code that cannot be watched.
     """
@@ -116,10 +117,11 @@ class HeadReading:
         if self.activation is None:
             formula = _affine("raw", self.scale, self.offset)
         else:
-            inner = _affine("raw", self.inner_scale, self.inner_offset)
-            formula = _affine(f"{self.activation.name}({inner})", self.scale, self.offset)
+            inner = self.activation.inner_text.format(_affine("raw", self.inner_scale, self.inner_offset))
+            formula = _affine(f"{self.activation.outer}({inner})", self.scale, self.offset)
         order = {"before": ", raw averaged over the steps first", "after": ", averaged over the steps"}
         origin = f"; raw from `{self.module}`" if self.module else ""
+        origin += ", which is given features averaged over the steps" if self.pooled == "features" else ""
         return f"energy = {formula}{order.get(self.pooled, '')}{origin}"
 
 
@@ -225,14 +227,15 @@ def read_head(
     Returns:
         The reading; ``activation`` is None where no known activation stands at the end.
     """
-    outputs: dict[int, str] = {}
-    kept: list[Tensor] = []
+    outputs: dict[int, tuple[str, Any]] = {}
+    kept: list[object] = []
 
     def remember(name: str) -> Callable[..., None]:
-        def hook(_module: object, _inputs: object, output: object) -> None:
+        def hook(_module: object, inputs: tuple[Any, ...], output: object) -> None:
             if isinstance(output, Tensor):
-                outputs[id(output)] = name  # the innermost module is called first; an outer one overwrites it
-                kept.append(output)
+                # the innermost module is called first; an outer one overwrites it
+                outputs[id(output)] = name, inputs[0] if inputs else None
+                kept.append((inputs, output))
 
         return hook
 
@@ -251,7 +254,7 @@ def read_head(
     return _walk_back(answer, recorder.calls, outputs)
 
 
-def _walk_back(answer: Tensor, calls: Sequence[_Call], outputs: Mapping[int, str]) -> HeadReading:
+def _walk_back(answer: Tensor, calls: Sequence[_Call], outputs: Mapping[int, tuple[str, Any]]) -> HeadReading:
     made = {id(call.answer): call for call in calls if isinstance(call.answer, Tensor)}
     reading = HeadReading(activation=None)
     current = answer
@@ -263,28 +266,52 @@ def _walk_back(answer: Tensor, calls: Sequence[_Call], outputs: Mapping[int, str
             reading = _compose(reading, step)
             current = step.source
             continue
-        activation = _activation_of(call) if reading.activation is None else None
+        activation = _activation_of(call) if reading.activation is None else _clipped(reading, call)
         if activation is None:
             name = activation_name(call.name)
             if reading.activation is None and name in _CURVED:
                 reading = replace(reading, stopped_at=name)
             break
-        index = next(i for i, other in enumerate(_of_activation(calls, activation)) if other is call)
+        index = next(i for i, other in enumerate(_of_function(calls, activation.function)) if other is call)
         reading = replace(
             reading,
             activation=activation,
             call=index,
+            inner_scale=1.0,
             pooled="after" if reading.pooled == "before" else reading.pooled,
         )
         current = call.args[0] if call.args else call.kwargs["input"]
     else:
         # what compiled code does is not seen, so nothing can be said of what stands before it
         reading = replace(reading, activation=None, stopped_at=UNSEEN)
-    return replace(reading, module=outputs.get(id(current), ""))
+    module, given = outputs.get(id(current), ("", None))
+    pooled = "features" if reading.pooled == "none" and _is_average(given, calls, made) else reading.pooled
+    return replace(reading, module=module, pooled=pooled)
 
 
-def _of_activation(calls: Sequence[_Call], activation: Activation) -> list[_Call]:
-    return [call for call in calls if activation_name(call.name) == activation.name]
+def _of_function(calls: Sequence[_Call], function: str) -> list[_Call]:
+    return [call for call in calls if activation_name(call.name) == function]
+
+
+def _clipped(reading: HeadReading, call: _Call) -> Activation | None:
+    """The reading's activation behind a soft clip ``c·tanh(u)``, if that is what this call makes of it."""
+    if reading.activation is None or activation_name(call.name) != "tanh":
+        return None
+    if reading.inner_offset != 0 or reading.pooled == "before":  # an average stands between the two
+        return None
+    return soft_clipped(reading.activation, reading.inner_scale) if reading.inner_scale > 0 else None
+
+
+def _is_average(value: Any, calls: Sequence[_Call], made: Mapping[int, _Call]) -> bool:
+    """Whether a tensor came from an average or a sum over several others by changes of shape alone."""
+    for call in reversed(calls):
+        if call.answer is not value or not isinstance(value, Tensor):
+            continue
+        step = _undo(call, made)
+        if step is None or step.pools:
+            return step is not None
+        value = step.source
+    return False
 
 
 def _compose(reading: HeadReading, step: _Step) -> HeadReading:
@@ -306,7 +333,7 @@ def _compose(reading: HeadReading, step: _Step) -> HeadReading:
 
 
 class ActivationProbe(TorchFunctionMode):
-    """While active, keeps the input of the activation that produces the energy.
+    """While active, keeps the input of the activation that produces the energy, or of its soft clip.
 
     Args:
         reading: Which activation, and which of its calls in a forward pass.
@@ -323,7 +350,7 @@ class ActivationProbe(TorchFunctionMode):
     ) -> Any:
         name = getattr(func, "__name__", "")
         activation = self._reading.activation
-        if activation is not None and activation_name(name) == activation.name:
+        if activation is not None and activation_name(name) == activation.function:
             if self._seen == self._reading.call:
                 value: Tensor = args[0] if args else (kwargs or {})["input"]
                 self.activation_input = value.clone()  # the call may be in place

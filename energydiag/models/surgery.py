@@ -2,9 +2,10 @@
 
 An operation is a word or ``word=argument``:
 
-* ``head=KIND``: the energy is made from the raw output by another head (`energydiag.models.heads.HEADS`). In a built-in
-  architecture its head module is replaced. In any other module the activation that was found to produce the energy is
-  caught at work and its answer replaced, so that nothing of the module's code has to be known.
+* ``head=NAME``: another activation makes the energy from the raw output (`energydiag.heads`); the steps are
+  averaged where they were before, or the weights would mean something else. In a built-in architecture its head module
+  is replaced. In any other module the activation that was found to produce the energy is caught at work and its answer
+  replaced, so that nothing of the module's code has to be known.
 * ``remove-norm=PATH``: the normalisation at this module path becomes the identity.
 * ``reinitialise-last-layer=PATH``: this linear layer gets fresh weights; without a path, the one of the raw output.
 * ``fresh-weights``: every parameter that is trained is drawn anew, as each module initialises itself.
@@ -24,11 +25,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from energydiag.errors import InvalidCheckpoint, UsageError
-from energydiag.models.activations import ACTIVATIONS
+from energydiag.heads import HeadActivation, HeadForm, activation_of, stated_form
+from energydiag.models.activations import Activation, activation_named
 from energydiag.models.calling import DIRECT, Calling
 from energydiag.models.energy_function import EnergyFunction, model_failures
+from energydiag.models.energy_head import EnergyHead, activate
 from energydiag.models.head_reading import HeadReading, activation_name, read_head
-from energydiag.models.heads import HEADS, EnergyHead
 
 
 @dataclass(frozen=True)
@@ -49,19 +51,31 @@ class Anatomy:
 
 
 class _CatchingMode(TorchFunctionMode):
-    """Replaces what one call of an activation answers."""
+    """Replaces what an activation returns by what ``answer`` makes of its input, or of its soft clip's.
 
-    def __init__(self, name: str, call: int, answer: Callable[[Tensor], Tensor]) -> None:
+    Args:
+        activation: Which.
+        call: Which of the calls of its ``function`` in a forward pass.
+        answer: From the input of ``function`` to what ``outer`` returns.
+    """
+
+    def __init__(self, activation: Activation, call: int, answer: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self._name, self._call, self._answer, self._seen = name, call, answer, 0
+        self._activation, self._call, self._answer = activation, call, answer
+        self._seen = 0
+        self._inner: Tensor | None = None
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        if activation_name(getattr(func, "__name__", "")) == self._name:
+        name = activation_name(getattr(func, "__name__", ""))
+        if name == self._activation.function:
+            if self._seen == self._call:
+                self._inner = (args[0] if args else (kwargs or {})["input"]).clone()  # the call may be in place
             self._seen += 1
-            if self._seen == self._call + 1:
-                return self._answer(args[0] if args else (kwargs or {})["input"])
+        if name == self._activation.outer and self._inner is not None:
+            inner, self._inner = self._inner, None
+            return self._answer(inner)
         return func(*args, **(kwargs or {}))
 
 
@@ -71,7 +85,7 @@ class ReplacedHead(nn.Module):
     Args:
         module: Whose head is replaced.
         reading: What was found at its end, seen through ``sign``.
-        kind: A key of `HEADS`.
+        head: The activation that takes its place.
         sign: 1 where the module answers with energies, −1 where it answers with scores.
         calling: How it is asked.
 
@@ -80,7 +94,7 @@ class ReplacedHead(nn.Module):
     """
 
     def __init__(
-        self, module: nn.Module, reading: HeadReading, kind: str, sign: float, calling: Calling = DIRECT
+        self, module: nn.Module, reading: HeadReading, head: HeadActivation, sign: float, calling: Calling = DIRECT
     ) -> None:
         super().__init__()
         if reading.stopped_at:
@@ -90,21 +104,21 @@ class ReplacedHead(nn.Module):
             )
         self.module = module
         self.reading = reading
-        self.kind = kind
+        self.head = head
         self.sign = sign
         self.calling = calling
 
     def forward(self, hidden: Tensor, actions: Tensor, pad_mask: Tensor | None = None) -> Tensor:
-        reading, head = self.reading, HEADS[self.kind]
+        reading, head = self.reading, self.head
         if reading.activation is None:
             raw = (self.sign * self.calling(self.module, hidden, actions, pad_mask) - reading.offset) / reading.scale
-            return self.sign * head.activation(raw)
+            return self.sign * activate(head, raw)
 
         def answer(inner: Tensor) -> Tensor:
             raw = (inner - reading.inner_offset) / reading.inner_scale
-            return (head.activation(raw) - reading.offset) / reading.scale
+            return (activate(head, raw) - reading.offset) / reading.scale
 
-        with _CatchingMode(reading.activation.name, reading.call, answer):
+        with _CatchingMode(reading.activation, reading.call, answer):
             return self.calling(self.module, hidden, actions, pad_mask)
 
 
@@ -201,9 +215,9 @@ def operate_again(module: nn.Module, settings: Mapping[str, str], calling: Calli
                 _remove(module, argument)
         if "replaced_head" in settings:
             told = json.loads(settings["replaced_head"])
-            name = told["reading"].pop("activation")
-            reading = HeadReading(activation=ACTIVATIONS[name] if name else None, **told["reading"])
-            module = ReplacedHead(module, reading, told["kind"], float(told["sign"]), calling)
+            name, clip = told["reading"].pop("activation"), told["reading"].pop("clip", None)
+            reading = HeadReading(activation=activation_named(name, clip) if name else None, **told["reading"])
+            module = ReplacedHead(module, reading, _told_head(told), float(told["sign"]), calling)
     except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise InvalidCheckpoint(
             f"The metadata of this repaired checkpoint cannot be understood: {type(error).__name__} {error}.",
@@ -222,23 +236,35 @@ def _noted(energy: EnergyFunction, operation: str) -> EnergyFunction:
     return replace(energy, settings={**energy.settings, "surgery": json.dumps(done)})
 
 
-def _replace_head(energy: EnergyFunction, kind: str, reading: HeadReading) -> EnergyFunction:
-    if kind not in HEADS:
-        raise UsageError(f"No head is called {kind!r}.", f"use one of: {', '.join(HEADS)}.")
+def _told_head(told: Mapping[str, Any]) -> HeadActivation:
+    """The activation of a replaced head; metadata of before the names changed has it under ``kind``."""
+    if "head" in told:
+        return activation_of(told["head"])
+    return cast("HeadForm", stated_form({"head": told["kind"]})).activation
+
+
+def _replace_head(energy: EnergyFunction, name: str, reading: HeadReading) -> EnergyFunction:
+    head = activation_of(name)
     inner = _unwrapped(energy.module)
     if isinstance(getattr(inner, "head", None), EnergyHead):
-        inner.head = EnergyHead(kind)
-        return replace(energy, settings={**energy.settings, "head": kind})
-    if reading.activation is None and not reading.stopped_at and kind == "linear":
+        form = replace(cast("EnergyHead", inner.head).form, activation=head)
+        inner.head = EnergyHead(form)
+        return replace(energy, settings={**energy.settings, **form.settings})
+    if reading.activation is None and not reading.stopped_at and head.function == "linear":
         return energy
     sign = -1.0 if energy.sign == "score" else 1.0
+    found = reading.activation
     told = {
-        "kind": kind,
+        "head": head.formula,
         "sign": sign,
-        "reading": {**asdict(reading), "activation": reading.activation.name if reading.activation else ""},
+        "reading": {
+            **asdict(replace(reading, activation=None)),
+            "activation": found.name if found else "",
+            **({"clip": found.clip} if found and found.clip else {}),
+        },
     }
     asked = energy.module.calling if isinstance(energy.module, ReplacedHead) else energy.calling
-    wrapped = ReplacedHead(inner, reading, kind, sign, asked)
+    wrapped = ReplacedHead(inner, reading, head, sign, asked)
     return replace(
         energy, module=wrapped, calling=DIRECT, settings={**energy.settings, "replaced_head": json.dumps(told)}
     )

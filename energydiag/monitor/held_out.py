@@ -24,6 +24,7 @@ from energydiag.energies.memory import DEFAULT_BUDGET, PeakBytes
 from energydiag.energies.pairs import Answers, Pairs
 from energydiag.energies.pairwise import pair_table
 from energydiag.errors import InvalidBatch
+from energydiag.heads import HeadActivation, HeadForm, Pooling
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.head_reading import HeadReading, read_head, with_activation_input
 from energydiag.negatives.noise import SIGMAS, noisy
@@ -185,13 +186,19 @@ class Looker:
 
 
 def head_kind(reading: HeadReading) -> str | None:
-    """The built-in head that a module's own is like; None where it is like none."""
+    """The name of the published head that a module's own is like, else its formula; None where it is like none."""
+    found = reading.activation
     if reading.stopped_at:
         return None
-    if reading.activation is None:
+    if found is None:
         return "linear"
-    if reading.activation.name == "softplus" and reading.scale > 0:
-        return "softplus"
-    ends = reading.energy_range
-    reach = 0.0 if ends is None else round(ends[1] - ends[0], 6)
-    return {1.0: "original", 2.0: "rescaled-per-step" if reading.pooled == "after" else "rescaled"}.get(reach)
+    scale, inner, offset = abs(reading.scale), abs(reading.inner_scale), reading.offset
+    if found.name == "tanh":  # tanh(u) = 2·sigmoid(2·u) − 1
+        scale, inner, offset = 2 * scale, 2 * inner, offset - scale
+    elif found.outer not in ("sigmoid", "softplus"):
+        return None
+    if found.clip is not None:
+        inner = 1.0 if math.isclose(inner * found.clip, 1.0) else inner * found.clip
+    outer = "sigmoid" if found.name == "tanh" else found.outer
+    pool: Pooling = {"before": "raw", "after": "energy"}.get(reading.pooled, "features")  # type: ignore[assignment]
+    return HeadForm(HeadActivation(outer, scale, inner, offset, found.clip), pool).name

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from energydiag import __version__
 from energydiag.errors import UsageError, first_line
+from energydiag.heads import head_form
 from energydiag.models.calling import calling_of
 from energydiag.models.energy_function import EnergyFunction, Sign
 from energydiag.monitor.forwarding import Forwarding
@@ -32,7 +33,7 @@ from energydiag.monitor.undisturbed import undisturbed
 from energydiag.monitor.unwrapping import unwrapped, why_not_alone
 from energydiag.monitor.weights import copied, gradient_norm, weight_numbers
 from energydiag.results import Finding
-from energydiag.runs import HEAD_RANGES, RunLog, Told, limits_of
+from energydiag.runs import RunLog, Told, limits_of
 
 EVERY = 100
 """Steps between two looks. On a CPU a look takes a tenth to a fifth of a step, .09 % to .24 % of the training
@@ -83,7 +84,7 @@ class Monitor:
         every: Steps between two looks.
         tau: Temperature of the loss; with ``batch_size``, floor and chance of InfoNCE are known.
         batch_size: Contexts per step whose actions are each other's negatives.
-        head: One of `energydiag.runs.HEAD_RANGES`; None: found by watching the model.
+        head: The head's form, by a name of `energydiag.heads`; None: found by watching the model.
         sign: ``"score"`` where high means good.
         candidates: Whether the model takes actions ``[B, N, H, A]`` and answers with ``[B, N]``.
         samples: At most so many held-out samples are looked at.
@@ -130,8 +131,8 @@ class Monitor:
                 f"every={every}, samples={samples}, most_overhead={most_overhead} cannot be.",
                 "look every 1 step or more, at 2 samples or more, for less than all of the time.",
             )
-        if head is not None and head not in HEAD_RANGES:
-            raise UsageError(f"No head is called {head!r}.", f"use one of: {', '.join(HEAD_RANGES)}; or leave it out.")
+        if head is not None:
+            head_form(head)  # says what cannot be
         self.folder = Path(folder)
         told = Told(batch_size=batch_size, tau=tau)
         limits_of(RunLog({}, {}, {}, "", "jsonl", "", 0), told)  # says what cannot be

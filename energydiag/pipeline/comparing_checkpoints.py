@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from energydiag import __version__
 from energydiag.batch import Batch
+from energydiag.batches import read_batch
 from energydiag.errors import UsageError
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.pipeline.baselines import Baseline, read_baseline
 from energydiag.pipeline.comparing_runs import rankings
+from energydiag.pipeline.identifying import shared_form
 from energydiag.pipeline.inspecting import inspect, inspect_checkpoint
 from energydiag.pipeline.limits import kept_to
 from energydiag.pipeline.loading import ModelOptions
@@ -97,6 +100,8 @@ def diagnosed(
             "give an option once for all, or once for each checkpoint in their order.",
         )
     tell = progress or (lambda _step: None)
+    shared = shared_form([Path(path) for path in checkpoints], each, read_batch(Path(dump)).batch)
+    each = [replace(model, shared=shared) for model in each] if len(checkpoints) > 1 else each
 
     def measured(name: str, path: str | Path, model: ModelOptions) -> Diagnosis:
         def told(step: str) -> None:
@@ -164,7 +169,7 @@ def compare_diagnoses(
         differences=tuple(_differences(states)),
         limits=kept_to(allowed or {}, rows),
         skipped=tuple(_missing(numbers)),
-        notes=tuple(f"{name}: {note}" for name, diagnosis in diagnoses.items() for note in diagnosis.notes),
+        notes=tuple(f"{name}: {note}" for name, diagnosis in diagnoses.items() for note in _notes(diagnosis)),
         provenance={
             **{key: value for key, value in made_with[0][1].items() if value},
             "versions": next(iter(diagnoses.values())).provenance.get("versions", {}),
@@ -175,12 +180,18 @@ def compare_diagnoses(
     )
 
 
+def _notes(diagnosis: Diagnosis) -> Iterable[str]:
+    told = diagnosis.checkpoint.get("identity_told", "")
+    return (*((f"{told}.",) if told else ()), *diagnosis.notes)
+
+
 def baseline_of(diagnosis: Diagnosis, name: str, metrics: Sequence[str] = ()) -> Baseline:
     """A diagnosis as a side, with its draws."""
     wanted = [m for m in diagnosis.measurements if _wanted(m.name, metrics)]
     head = diagnosis.checkpoint.get("head", "")
     known = {"head": head, "τ": f"{diagnosis.provenance['tau']:.4g}"}
-    facts = {key: str(value) for key, value in diagnosis.checkpoint.items() if key not in ("path", "energy")}
+    unlike = ("path", "energy", "identity", "identity_told")
+    facts = {key: str(value) for key, value in diagnosis.checkpoint.items() if key not in unlike}
     paths = (diagnosis.checkpoint.get("path", ""),)
     side = Side(name, paths, {**facts, "τ": known["τ"], "diagnosis": _finding(diagnosis)})
     known = {key: value for key, value in known.items() if value}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,8 +21,9 @@ from energydiag.errors import InvalidBatch, UsageError
 from energydiag.files.names import shown
 from energydiag.models.calling import DIRECT
 from energydiag.models.energy_function import EnergyFunction
+from energydiag.pipeline.identifying import identified
 from energydiag.pipeline.inspecting_run import RUN_RULES
-from energydiag.pipeline.loading import ModelOptions, read_checkpoint
+from energydiag.pipeline.loading import ModelOptions
 from energydiag.probes import Evidence, MeasuringSettings, run_probes
 from energydiag.results import Diagnosis, Skipped
 from energydiag.rules import judge
@@ -136,12 +137,13 @@ def inspect_checkpoint(
     Raises:
         EnergydiagError: As `load_checkpoint`, `load_batch` and `inspect`.
     """
-    energy, facts = read_checkpoint(checkpoint, model)
     loaded = read_batch(dump)
     check = loaded.check()
-    diagnosis = inspect(energy, loaded.batch, **options)
+    found = identified(checkpoint, model, loaded.batch, options.get("tau") or ASSUMED_TAU)
+    facts = found.facts
+    diagnosis = inspect(found.energy, loaded.batch, **options)
     unread = (Skipped(f"batch.{name}", "this key of the dump means nothing here") for name in loaded.unknown)
-    notes = [text for text in (facts.pop("overridden", ""), _choice(facts)) if text]
+    notes = [text for text in (facts.pop("overridden", ""), _choice(facts), *_passed_over(facts)) if text]
     return replace(
         diagnosis,
         notes=(*diagnosis.notes, *notes),
@@ -163,6 +165,14 @@ def _choice(facts: Mapping[str, str]) -> str:
         return ""
     taken = facts.get("container", "") or "top level"
     return f"The weights are those of {shown(taken)[1:-1]}; also there: {facts['also_there']}."
+
+
+def _passed_over(facts: MutableMapping[str, str]) -> Iterator[str]:
+    """Which of the checkpoint's keys the model does not read."""
+    if "never_read" in facts:
+        yield f"Not read, as in the published heads that store it: {facts.pop('never_read')}."
+    if "ignored" in facts:
+        yield f"Passed over by --ignore-keys: {facts.pop('ignored')}."
 
 
 def _positive_number(text: str) -> float | None:

@@ -20,6 +20,7 @@ from energydiag.checkpoints.step import step_inside
 from energydiag.errors import EnergydiagError, UsageError, first_line
 from energydiag.files.tensor_file import read_tensor_file, sha256_of
 from energydiag.fleet import Done, Executor, Here, OnRay, Processes, Store, cores
+from energydiag.pipeline.identifying import shared_form
 from energydiag.pipeline.inspecting import inspect_checkpoint
 from energydiag.pipeline.loading import ModelOptions
 from energydiag.results import Diagnosis, Fleet, Inspected
@@ -114,7 +115,9 @@ def inspect_many(
     judge((), options.get("select", ()), options.get("ignore", ()))  # a code that is none is told once, not in each row
     listed = list_checkpoints(paths, Path(dump))
     tell("batch")
-    batch_hash = read_batch(Path(dump)).check().sha256()
+    loaded = read_batch(Path(dump))
+    batch_hash = loaded.check().sha256()
+    model = replace(model, shared=shared_form(listed, [model] * len(listed), loaded.batch))
     job = _Job(
         listed=listed,
         dump=str(dump),

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import fnmatch
+import hashlib
 import shlex
 from collections import UserDict
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from energydiag.checkpoints import TensorSet, Weights, read_weights
 from energydiag.errors import InvalidCheckpoint, UsageError
 from energydiag.files.file_check import FileCheck
 from energydiag.files.names import shown
+from energydiag.heads import head_form, stated_form
 from energydiag.models.build import Plan, plan_energy
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.places import Place
@@ -28,8 +32,10 @@ class ModelOptions:
     Attributes:
         model: Name of a built-in architecture, ``package.module:factory`` or ``path/file.py:factory``.
         model_arguments: Keyword arguments of the factory, as text.
-        head: Variant of the head.
+        head: The head's activation or whole form, by a name or a formula of `energydiag.heads`.
+        pool: Where the head averages the action steps: ``"features"``, ``"raw"`` or ``"energy"``.
         nhead: Number of attention heads.
+        mask: What True means in the mask that reaches the model: ``"hidden"``, ``"visible"``, or ``"unused"``.
         sign: ``"energy"`` or ``"score"``.
         candidates: Whether the factory's module takes all candidates of a context at once, ``[B, N, …]``.
         device: Where to compute.
@@ -37,6 +43,8 @@ class ModelOptions:
         weights: Which of several sets of weights in the checkpoint, with dots: ``"ema"``, ``"callbacks.ema"``,
             ``"model.policy.energy_head"``; None takes the one that fits, weights before averages of them.
         allow_globals: Dotted names of classes of plain data that the checkpoint's pickle may use; they are imported.
+        ignore_keys: Patterns of keys that the model does not read.
+        shared: What the dump's energies proved on another checkpoint of the same keys and shapes.
     """
 
     model: str | None = None
@@ -49,6 +57,53 @@ class ModelOptions:
     candidates: bool = False
     weights: str | None = None
     allow_globals: Sequence[str] = ()
+    pool: str | None = None
+    mask: str | None = None
+    ignore_keys: Sequence[str] = ()
+    shared: SharedForm | None = None
+
+    def stated(self, metadata: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+        """A file's metadata with what the user says instead, and sentences about where the two differ.
+
+        Raises:
+            UsageError: There is no such head.
+        """
+        if self.head is None and self.pool is None:
+            form = stated_form(metadata)
+        else:
+            named = stated_form(metadata) if self.head is None else None
+            head = self.head if named is None else named.activation.formula
+            if head is None:
+                raise UsageError("--pool says where the steps are averaged, and no head is named.", "add --head NAME.")
+            form = head_form(head, self.pool)
+        given = {"nhead": self.nhead, "sign": self.sign, "mask": self.mask}
+        said = {
+            **({} if form is None else form.settings),
+            **{name: str(value) for name, value in given.items() if value is not None},
+            **({"candidates": "true"} if self.candidates else {}),
+        }
+        before = {**metadata, **(own.settings if (own := stated_form(metadata)) is not None else {})}
+        overridden = [
+            f"--{name} {value} was taken, although the checkpoint's metadata says {before[name]}."
+            for name, value in said.items()
+            if before.get(name, value) != value
+        ]
+        return {**metadata, **said}, overridden
+
+
+@dataclass(frozen=True)
+class SharedForm:
+    """A form that a dump's energies proved on the checkpoint that they belong to.
+
+    Attributes:
+        settings: As metadata holds it.
+        outline: Keys and shapes of the checkpoint.
+        checkpoint: Its path.
+    """
+
+    settings: Mapping[str, str]
+    outline: str
+    checkpoint: str
 
 
 def load_checkpoint(
@@ -63,6 +118,9 @@ def load_checkpoint(
     candidates: bool = False,
     weights: str | None = None,
     allow_globals: Sequence[str] = (),
+    pool: str | None = None,
+    mask: str | None = None,
+    ignore_keys: Sequence[str] = (),
 ) -> EnergyFunction:
     """The energy function that a checkpoint holds, in eval mode.
 
@@ -70,7 +128,7 @@ def load_checkpoint(
         path: The checkpoint: a file of ``torch.save`` or safetensors, an index of several, or a folder of them or of
             ``torch.distributed.checkpoint``. Only the energy head's tensors are read.
         model: How to rebuild it; see `ModelOptions`. A factory's code is run.
-        head: Variant of the head, where neither keys nor metadata tell it.
+        head: The head's activation or whole form; see `ModelOptions`.
         nhead: Number of attention heads, likewise.
         sign: ``"score"`` if high means good.
         model_arguments: Keyword arguments of a factory, as text.
@@ -79,6 +137,9 @@ def load_checkpoint(
         candidates: Whether a factory's module takes ``[B, N, …]`` actions and answers with ``[B, N]``.
         weights: Which of several sets of weights in it; see `ModelOptions`.
         allow_globals: Classes that its pickle may use; see `ModelOptions`.
+        pool: Where the head averages the action steps; see `ModelOptions`.
+        mask: What True means in the mask that reaches the model; see `ModelOptions`.
+        ignore_keys: Patterns of keys that the model does not read.
 
     Raises:
         UnreadableFile: The file is missing, truncated, of no known format, not safe to read, or damaged where the
@@ -86,7 +147,21 @@ def load_checkpoint(
         InvalidCheckpoint: Its tensors do not fit the model.
         UsageError: Something that the keys cannot tell was not given.
     """
-    options = ModelOptions(model, model_arguments, head, nhead, sign, device, dtype, candidates, weights, allow_globals)
+    options = ModelOptions(
+        model,
+        model_arguments,
+        head,
+        nhead,
+        sign,
+        device,
+        dtype,
+        candidates,
+        weights,
+        allow_globals,
+        pool,
+        mask,
+        ignore_keys,
+    )
     return read_checkpoint(Path(path), options)[0]
 
 
@@ -101,6 +176,64 @@ class _Facts(UserDict[str, str]):
         return self._check.sha256() if key == "sha256" else super().__getitem__(key)
 
 
+@dataclass(frozen=True)
+class OpenCheckpoint:
+    """A checkpoint's tensors and what is known of the model that they belong to, before it is built.
+
+    Attributes:
+        path: The file.
+        options: What the user says.
+        plan: What is to be built.
+        tensors: By the model's own keys.
+        unexpected: Keys that the model does not have, and that nothing says to pass over.
+        facts: What the file says of itself, as text.
+    """
+
+    path: Path
+    options: ModelOptions
+    plan: Plan
+    tensors: Mapping[str, Tensor]
+    unexpected: tuple[str, ...]
+    facts: MutableMapping[str, str]
+
+    @property
+    def outline(self) -> str:
+        """Hash of keys and shapes: the same for checkpoints of one training."""
+        rows = sorted(f"{key} {list(value.shape)}" for key, value in self.tensors.items())
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+    def build(self, *, proving: bool = False) -> EnergyFunction:
+        """The energy function, on its device and in its type.
+
+        Args:
+            proving: Whether it is only to be compared with the owner's energies: unexpected keys are passed over then,
+                and what the keys cannot tell may be anything.
+
+        Raises:
+            EnergydiagError: As `load_checkpoint`.
+        """
+        plan, tensors = self.plan, dict(self.tensors)
+        if proving:
+            plan = replace(plan, settings={**_ANY_FORM, **plan.settings})
+            tensors = {key: value for key, value in tensors.items() if key not in self.unexpected}
+        energy = plan.build(tensors)
+        energy.module.to(device=_device(self.options.device), dtype=_dtype(self.options.dtype))
+        return energy
+
+    def with_settings(self, settings: Mapping[str, str]) -> OpenCheckpoint:
+        """The same with what was found out."""
+        return replace(self, plan=replace(self.plan, settings={**self.plan.settings, **settings}))
+
+    def without_unexpected(self) -> OpenCheckpoint:
+        """The same without the keys that the model does not have."""
+        kept = {key: value for key, value in self.tensors.items() if key not in self.unexpected}
+        return replace(self, tensors=kept, unexpected=())
+
+
+_ANY_FORM = {"head": "original", "pool": "features", "nhead": "1"}
+"""To build a model whose form is yet to be found."""
+
+
 def read_checkpoint(path: Path, options: ModelOptions) -> tuple[EnergyFunction, MutableMapping[str, str]]:
     """The energy function, and what its file says of itself as text.
 
@@ -110,17 +243,20 @@ def read_checkpoint(path: Path, options: ModelOptions) -> tuple[EnergyFunction, 
     Raises:
         EnergydiagError: As `load_checkpoint`.
     """
+    opened = open_checkpoint(path, options)
+    return opened.build(), opened.facts
+
+
+def open_checkpoint(path: Path, options: ModelOptions) -> OpenCheckpoint:
+    """Finds the model's tensors in a file and reads them.
+
+    Raises:
+        EnergydiagError: As `load_checkpoint`.
+    """
     weights = read_weights(path, options.allow_globals)
-    given = {"head": options.head, "nhead": options.nhead, "sign": options.sign}
-    overridden = [
-        f"--{name} {value} was taken, although the checkpoint's metadata says {weights.settings[name]}."
-        for name, value in given.items()
-        if value is not None and weights.settings.get(name, str(value)) != str(value)
-    ]
-    settings = {**weights.settings, **{key: str(value) for key, value in given.items() if value is not None}}
-    settings |= {"candidates": "true"} if options.candidates else {}
+    settings, overridden = options.stated(weights.settings)
     plan = plan_energy(settings, model=options.model, model_arguments=options.model_arguments)
-    found = _candidates(weights, plan)
+    found = _candidates(weights, plan, options.ignore_keys)
     chosen = _chosen(found, weights, plan, options.weights)
     if chosen.place.clash is not None:
         first, second = map(shown, chosen.place.clash)
@@ -128,8 +264,10 @@ def read_checkpoint(path: Path, options: ModelOptions) -> tuple[EnergyFunction, 
             f"{path} holds {first} and {second}, which mean the same but for names of wrappers around modules.",
             "keep one of them, or say which part is meant: --weights NAME.",
         )
-    energy = plan.build(chosen.set.read(chosen.place.keys))
-    energy.module.to(device=_device(options.device), dtype=_dtype(options.dtype))
+    tensors = chosen.set.read(chosen.place.keys)
+    unexpected = replace(plan, settings={**_ANY_FORM, **settings}).unexpected(tensors)
+    never_read = [key for key in unexpected if key.rpartition(".")[2] in plan.never_read(tensors)]
+    ignored = [key for key in chosen.set.outlines if _is_ignored(key, options.ignore_keys)]
     facts = {
         "path": str(path),
         "format": weights.file.format,
@@ -138,12 +276,33 @@ def read_checkpoint(path: Path, options: ModelOptions) -> tuple[EnergyFunction, 
         "container": chosen.set.name,
         "prefix": chosen.place.prefix,
         "wrappers": ", ".join(chosen.place.wrappers),
+        "never_read": ", ".join(never_read),
+        "ignored": _listed(ignored) if ignored else "",
         "also_there": ", ".join(
             f"{shown(name)[1:-1]} (--weights {shlex.quote(name)})" for name in _others(found, chosen)
         ),
     }
     kept = {key: value for key, value in facts.items() if value or key == "sha256"}
-    return energy, _Facts(kept, weights.check)
+    own = {key: value for key, value in tensors.items() if key not in never_read}
+    left = tuple(key for key in unexpected if key not in never_read)
+    opened = OpenCheckpoint(path, options, plan, own, left, _Facts(kept, weights.check))
+    return _with_shared(opened)
+
+
+def _with_shared(opened: OpenCheckpoint) -> OpenCheckpoint:
+    """With the form that was proven on another checkpoint, where this one has the same keys and shapes.
+
+    What the user or the checkpoint's own metadata says comes first.
+    """
+    shared = opened.options.shared
+    if shared is None or shared.outline != opened.outline:
+        return opened
+    return opened.with_settings({**shared.settings, **opened.plan.settings})
+
+
+def _is_ignored(key: str, patterns: Sequence[str]) -> bool:
+    """Whether a key, or what is left of it behind a prefix, is as a pattern says."""
+    return any(fnmatch.fnmatchcase(key, each) for pattern in patterns for each in (pattern, f"*.{pattern}"))
 
 
 @dataclass(frozen=True)
@@ -159,9 +318,14 @@ class _Candidate:
         return ".".join(part for part in (self.set.name, self.place.prefix.rstrip(".")) if part)
 
 
-def _candidates(weights: Weights, plan: Plan) -> list[_Candidate]:
-    """All places, the best first."""
-    found = [_Candidate(one, place) for one in weights.sets for place in plan.places(one.outlines)]
+def _candidates(weights: Weights, plan: Plan, ignored: Sequence[str]) -> list[_Candidate]:
+    """All places, the best first, as if ignored keys were not there."""
+    outlines = [
+        {key: value for key, value in one.outlines.items() if not _is_ignored(key, ignored)} for one in weights.sets
+    ]
+    found = [
+        _Candidate(one, place) for one, own in zip(weights.sets, outlines, strict=True) for place in plan.places(own)
+    ]
     return sorted(found, key=lambda each: (not each.place.fits, each.set.rank(each.place.prefix)))
 
 

@@ -12,9 +12,10 @@ from energydiag.batches import read_batch
 from energydiag.errors import UsageError
 from energydiag.fixes.planning import Planned
 from energydiag.pipeline.arms import Progress
+from energydiag.pipeline.identifying import identified, shared_form
 from energydiag.pipeline.inspecting import ASSUMED_TAU
 from energydiag.pipeline.inspecting_run import inspect_run
-from energydiag.pipeline.loading import ModelOptions, read_checkpoint
+from energydiag.pipeline.loading import ModelOptions
 from energydiag.pipeline.repairing import RepairOptions, assist, examine, fix_and_retrain, plan_repair
 from energydiag.pipeline.splitting import split_by_episode
 from energydiag.results import Repair
@@ -84,9 +85,13 @@ def repair_checkpoint(
     """
     ranks = Ranks.current()
     with ranks.agreement():
-        energy, facts = read_checkpoint(checkpoint, model)
         proof = read_batch(dump)
         training = None if train_dump is None else read_batch(train_dump)
+        loaded = [one.batch for one in (proof, training) if one is not None]
+        known = next((one for one in loaded if one.energies is not None), proof.batch)
+        model = replace(model, shared=shared_form([checkpoint], [model], known))
+        found = identified(checkpoint, model, known, tau or ASSUMED_TAU)
+        energy, facts = found.energy, found.facts
         if training is None:
             train_batch, heldout = split_by_episode(proof.batch, holdout_fraction, options.base.seed)
         else:
@@ -109,6 +114,9 @@ def repair_checkpoint(
     provenance |= {} if of_run is None else {"run_sha256": of_run.batch["sha256"]}
     provenance |= {} if ranks.size == 1 else {"processes": ranks.size}
     repair = fix_and_retrain(energy, train_batch, heldout, options, out=out, facts=provenance, progress=progress)
+    before = repair.arms["before"]
+    told = replace(before, checkpoint={**facts, **before.checkpoint})
+    repair = replace(repair, arms={**repair.arms, "before": told})
     write_text(out / "result.json", repair.to_json())
     planned = Planned(options.base, (), repair.skipped)
     return repair, planned

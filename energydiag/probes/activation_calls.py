@@ -172,7 +172,7 @@ def layouts(evidence: Evidence) -> list[Layout | None]:
     found: list[Layout | None] = []
     for number, (call, other) in enumerate(zip(calls[2], calls[3], strict=True)):
         samples = _growing(call, other)
-        if number == own or samples is None:
+        if number in own or samples is None:
             found.append(None)
             continue
         name = call.place or "model"
@@ -191,15 +191,16 @@ def _growing(two: Call, three: Call) -> int | None:
     return other[0]
 
 
-def _own(calls: Sequence[Call], reading: HeadReading) -> int | None:
-    """Which call produces the energy."""
+def _own(calls: Sequence[Call], reading: HeadReading) -> frozenset[int]:
+    """Which calls produce the energy: the activation's, and that of its soft clip."""
     if reading.stopped_at:
-        same = [i for i, call in enumerate(calls) if call.name == reading.stopped_at]
-        return same[-1] if same else None
+        return frozenset([i for i, call in enumerate(calls) if call.name == reading.stopped_at][-1:])
     if reading.activation is None:
-        return None
-    same = [i for i, call in enumerate(calls) if call.name == reading.activation.name]
-    return same[reading.call] if 0 <= reading.call < len(same) else None
+        return frozenset()
+    same = [i for i, call in enumerate(calls) if call.name == reading.activation.function]
+    own = same[reading.call : reading.call + 1] if reading.call >= 0 else []
+    after = [i for i, call in enumerate(calls) if call.name == reading.activation.outer and own and i >= own[0]]
+    return frozenset((*own, *after[:1]))
 
 
 def run_watched(evidence: Evidence, contexts: Tensor, actions: Tensor, seen: Seen) -> None:

@@ -85,12 +85,11 @@ def _scale(evidence: Evidence) -> list[Measurement]:
 
 def _shares(evidence: Evidence, relative: Tensor, inner: Tensor, activation: Activation) -> list[Measurement]:
     saturated = relative < SATURATED_BELOW
-    middle = _steepest(activation)
     diagonal = torch.eye(inner.shape[1], dtype=torch.bool)
     parts = {
         "head.slope_saturated_fraction": saturated,
-        "head.slope_saturated_fraction.low": saturated & (inner < middle),
-        "head.slope_saturated_fraction.high": saturated & (inner > middle),
+        "head.slope_saturated_fraction.low": saturated & (inner < activation.steepest),
+        "head.slope_saturated_fraction.high": saturated & (inner > activation.steepest),
         "head.zero_slope_fraction": relative == 0,
         "head.dead_slope_fraction": relative < 2 * torch.finfo(relative.dtype).eps,
     }
@@ -104,13 +103,6 @@ def _shares(evidence: Evidence, relative: Tensor, inner: Tensor, activation: Act
 
 def _per_context(hit_KCC: Tensor) -> np.ndarray:
     return hit_KCC.float().flatten(2).mean(dim=2).reshape(-1).numpy()
-
-
-def _steepest(activation: Activation) -> float:
-    """Where the activation is steepest; for one-sided activations the end that does not saturate lies beyond it."""
-    if activation.name in {"softplus", "relu"}:
-        return float("inf")
-    return float("-inf") if activation.name == "logsigmoid" else 0.0
 
 
 def _range_use(evidence: Evidence) -> list[Measurement]:

@@ -15,6 +15,7 @@ from energydiag.reports.wording import (
     arm_rows,
     chosen,
     headline,
+    identity_line,
     interval,
     model_line,
     parameters,
@@ -74,7 +75,9 @@ def _facts(diagnosis: Diagnosis) -> str:
     if "run" in diagnosis.batch:
         return f"Log: {plain(run_line(diagnosis.batch))}."
     model = f"Model: {plain(model_line(diagnosis.checkpoint))}. " if diagnosis.checkpoint else ""
-    return f"{model}Shapes: {plain(shapes_line(diagnosis.batch))}."
+    told = identity_line(diagnosis.checkpoint)
+    identity = f" Identity: {plain(told)}" if told else ""
+    return f"{model}Shapes: {plain(shapes_line(diagnosis.batch))}.{identity}"
 
 
 def _cause(

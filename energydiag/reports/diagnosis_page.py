@@ -17,7 +17,7 @@ from energydiag.reports.page_parts import (
     tone,
 )
 from energydiag.reports.report import Look
-from energydiag.reports.wording import headline, model_line, run_line, samples_line, shapes_line
+from energydiag.reports.wording import headline, identity_line, model_line, run_line, samples_line, shapes_line
 from energydiag.results import Diagnosis
 
 
@@ -58,4 +58,6 @@ def _facts(diagnosis: Diagnosis) -> Iterable[tuple[str, str]]:
             yield label, facts["path"]
     if diagnosis.checkpoint:
         yield "Model", model_line(diagnosis.checkpoint)
+        if told := identity_line(diagnosis.checkpoint):
+            yield "Identity", told
     yield "Samples", f"{samples_line(diagnosis.batch)}; {shapes_line(diagnosis.batch)}"

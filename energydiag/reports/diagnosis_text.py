@@ -17,6 +17,7 @@ from energydiag.reports.wording import (
     amount,
     chosen,
     headline,
+    identity_line,
     interval,
     model_line,
     run_line,
@@ -63,6 +64,8 @@ def _subject(diagnosis: Diagnosis) -> Iterable[tuple[str, str]]:
             yield label, facts["path"]
     if diagnosis.checkpoint:
         yield "model", model_line(diagnosis.checkpoint)
+        if told := identity_line(diagnosis.checkpoint):
+            yield "identity", told
     yield "samples", f"{samples_line(diagnosis.batch)}; {shapes_line(diagnosis.batch)}"
 
 

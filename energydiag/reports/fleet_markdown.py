@@ -8,6 +8,7 @@ from energydiag.reports.fleet_wording import (
     batch_line,
     failed_line,
     fleet_headline,
+    fleet_identity,
     labels,
     listed,
     numbers,
@@ -31,6 +32,8 @@ def fleet_blocks(fleet: Fleet, look: Look) -> Iterable[str]:
     if fleet.failed:
         yield f"**{plain(failed_line(fleet))}**"
     yield f"batch {plain(batch_line(fleet))}"
+    if told := fleet_identity(fleet):
+        yield f"Identity: {plain(told)}"
     shown = shown_numbers(fleet)
     if fleet.rows:
         titles = ("step", *map(code, shown))

@@ -11,6 +11,7 @@ from energydiag.reports.fleet_wording import (
     batch_line,
     failed_line,
     fleet_headline,
+    fleet_identity,
     labels,
     listed,
     numbers,
@@ -57,6 +58,8 @@ def fleet_page(fleet: Fleet, look: Look) -> Page:
 
 def _facts(fleet: Fleet) -> Iterable[tuple[str, str]]:
     yield "Batch", batch_line(fleet)
+    if told := fleet_identity(fleet):
+        yield "Identity", told
     counted = Counter("no result" if row.diagnosis is None else row.diagnosis.verdict for row in fleet.rows)
     order = ("critical", "warning", "healthy", "no result")
     yield "Verdicts", ", ".join(f"{counted[verdict]} {verdict}" for verdict in order if counted[verdict])

@@ -19,6 +19,7 @@ from energydiag.reports.fleet_wording import (
     batch_line,
     failed_line,
     fleet_headline,
+    fleet_identity,
     labels,
     listed,
     numbers,
@@ -104,7 +105,9 @@ def _headline(fleet: Fleet) -> RenderableType:
     lines = Text(fleet_headline(fleet), style=colour)
     if fleet.failed:
         lines.append(f"\n{failed_line(fleet)}", style="bold red")
-    lines.append(f"\n{'batch':<8}", style="dim").append(inert(batch_line(fleet)), style="default")
+    lines.append(f"\n{'batch':<9}", style="dim").append(inert(batch_line(fleet)), style="default")
+    if told := fleet_identity(fleet):
+        lines.append(f"\n{'identity':<9}", style="dim").append(inert(told), style="default")
     return Panel(lines, border_style=colour.split()[-1], padding=(0, 1))
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 
-from energydiag.reports.wording import samples_line
+from energydiag.reports.wording import identity_line, samples_line
 from energydiag.results import Finding, Fleet, Inspected
 
 FLEET_NUMBERS = {
@@ -41,6 +41,16 @@ def failed_line(fleet: Fleet) -> str:
     """How many could not be measured; empty where all were."""
     count = len(fleet.failed)
     return f"{count} of {_counted(len(fleet.rows))} {'has' if count == 1 else 'have'} no result" if count else ""
+
+
+def fleet_identity(fleet: Fleet) -> str:
+    """What is proven of the models, by the checkpoint that it was proven on; else what was assumed of the first."""
+    told = [(row, row.diagnosis.checkpoint) for row in fleet.rows if row.diagnosis is not None]
+    told.sort(key=lambda each: each[1].get("identity") != "same")
+    if not told or not identity_line(told[0][1]):
+        return ""
+    row, facts = told[0]
+    return f"{PurePath(row.checkpoint).name}: {identity_line(facts)}" if len(told) > 1 else identity_line(facts)
 
 
 def _counted(count: int) -> str:

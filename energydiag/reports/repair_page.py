@@ -19,7 +19,7 @@ from energydiag.reports.page_parts import (
     tone,
 )
 from energydiag.reports.report import Look
-from energydiag.reports.wording import NAMED, SCALE_FREE, arm_rows, parameters, repair_headline, variant
+from energydiag.reports.wording import NAMED, SCALE_FREE, arm_rows, identity_line, parameters, repair_headline, variant
 from energydiag.results import Diagnosis, Repair
 
 
@@ -54,6 +54,8 @@ def _facts(repair: Repair) -> Iterable[tuple[str, str]]:
     before = repair.arms.get("before")
     if before is not None and "path" in before.checkpoint:
         yield "Checkpoint", before.checkpoint["path"]
+        if told := identity_line(before.checkpoint):
+            yield "Identity", told
     if repair.checkpoint:
         yield "Repaired", repair.checkpoint
     if before is not None and "path" in before.batch:

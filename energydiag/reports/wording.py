@@ -130,6 +130,12 @@ def model_line(facts: Mapping[str, str]) -> str:
     return f"{facts['architecture']}, {shown} parameters; {facts['energy']}"
 
 
+def identity_line(facts: Mapping[str, str]) -> str:
+    """Whether it is proven that this is the owner's model, or what was assumed; empty where nothing is said."""
+    told = facts.get("identity_told", "")
+    return f"{told}." if told else ""
+
+
 def samples_line(facts: Mapping[str, str]) -> str:
     """How many samples of a batch were used, from how many episodes."""
     used, count = facts["samples_used"], facts["samples"]

@@ -1,13 +1,12 @@
 """Training logs: from a file to series of numbers under known names, and what is measured on them."""
 
 from energydiag.runs.family import Answer, Family, measure_run
-from energydiag.runs.limits import HEAD_RANGES, Limits, Told, limits_of
+from energydiag.runs.limits import Limits, Told, limits_of
 from energydiag.runs.log import RunLog, Series
 from energydiag.runs.names import NAMES
 from energydiag.runs.read import read_run
 
 __all__ = [
-    "HEAD_RANGES",
     "NAMES",
     "Answer",
     "Family",

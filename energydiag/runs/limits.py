@@ -10,17 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from energydiag.errors import UsageError
+from energydiag.heads import head_form
 from energydiag.runs.log import RunLog
 from energydiag.runs.trends import tail
-
-HEAD_RANGES: Mapping[str, float | None] = {
-    "original": 1.0,
-    "rescaled": 2.0,
-    "rescaled-per-step": 2.0,
-    "softplus": None,
-    "linear": None,
-}
-"""Highest minus lowest energy of the built-in heads; None where there is no upper end."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +76,8 @@ def limits_of(log: RunLog, told: Told) -> Limits:
         unknown.append(f"Chance and floor of the loss are not known: {why}.")
     else:
         facts.append(f"{negatives} negatives")
-    if head not in HEAD_RANGES:
+    reach = _reach(head)
+    if reach is None:
         named = "the head is not known" if head is None else f"the range of a head {head!r} is not known"
         unknown.append(f"The floor of the loss is not known: {named} (--head).")
     else:
@@ -95,9 +88,8 @@ def limits_of(log: RunLog, told: Told) -> Limits:
         facts.append(f"τ {tau:.3g}")
     chance = None if negatives is None else math.log1p(negatives)
     floor = None
-    if negatives is not None and head is not None and head in HEAD_RANGES:
-        reach = HEAD_RANGES[head]
-        if reach is None:
+    if negatives is not None and reach is not None:
+        if math.isinf(reach):
             floor = 0.0
         elif tau is not None:
             floor = math.log1p(negatives * math.exp(-reach / tau))
@@ -114,10 +106,19 @@ def _check(told: Told) -> None:
         raise UsageError(f"InfoNCE needs a negative at least, not {told.negatives}.", "give the --negatives it had.")
     if told.tau is not None and not (math.isfinite(told.tau) and told.tau > 0):
         raise UsageError(f"The temperature must be a positive number, not {told.tau}.", "use the one of training.")
-    if told.head is not None and told.head not in HEAD_RANGES:
-        raise UsageError(
-            f"No head is called {told.head!r}.", f"use one of: {', '.join(HEAD_RANGES)}; or leave --head away."
-        )
+    if told.head is not None:
+        head_form(told.head)
+
+
+def _reach(head: str | None) -> float | None:
+    """Highest minus lowest energy of a head, infinite where there is no upper end; None where it is not known."""
+    if head is None:
+        return None
+    try:
+        reach = head_form(head).activation.energy_range
+    except UsageError:
+        return None
+    return math.inf if reach is None else reach
 
 
 def _negatives(config: Mapping[str, str], told: Told) -> tuple[int | None, str]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from energydiag.atomic import write_with
 from energydiag.batch import Batch
+from energydiag.heads import head_form
 from energydiag.files.write_safetensors import write_safetensors
 from energydiag.models.cross_attention import CrossAttentionEnergy
 from energydiag.models.energy_function import EnergyFunction
@@ -47,7 +48,8 @@ class Recipe:
 
 
 RECIPES = {
-    # The public head as it is: in-batch negatives, a sigmoid energy, tau .5. Its loss soon is a flat line.
+    # The public head as it is: features averaged over the steps, a sigmoid energy, in-batch negatives, tau .5. Its loss
+    # soon is a flat line.
     "original": Recipe("original.pt", "original", TrainingPlan(steps=1200, tau=0.5, clip_norm=None)),
     # The same with a learning rate 300 times too high: raw values end near +299, where the slope is exactly 0.
     "collapsed": Recipe(
@@ -108,7 +110,7 @@ def make_head(name: str, batch: Batch, out: Path, seed: int) -> None:
     if recipe.tells:
         metadata = {
             "architecture": "cross-attention",
-            "head": recipe.head,
+            **head_form(recipe.head).settings,
             "nhead": str(NHEAD),
             "tau": str(plan.tau),
         }
@@ -131,7 +133,7 @@ def write_log(folder: Path, rows: Sequence[LogRow], recipe: Recipe, plan: Traini
             writer.writerow(columns)
             writer.writerows([f"{getattr(row, c):.6g}" if c != "step" else row.step for c in columns] for row in rows)
 
-    config = {"head": recipe.head, "nhead": NHEAD, "hidden": HIDDEN, **dataclasses.asdict(plan)}
+    config = {**head_form(recipe.head).settings, "nhead": NHEAD, "hidden": HIDDEN, **dataclasses.asdict(plan)}
     write_with(folder / "metrics.csv", write_rows)
     write_with(folder / "config.json", lambda path: path.write_text(json.dumps(config, indent=2) + "\n"))
 
