@@ -149,13 +149,22 @@ def checked(named: Mapping[str, Tensor], path: Path | str) -> dict[str, Tensor]:
             f"{path} is empty: `hidden` is {list(hidden.shape)}, `actions` is {list(actions.shape)}.",
             "dump at least two samples.",
         )
-    if hidden.dim() not in (2, 3):
-        raise _misshapen(path, "hidden", "[N, S, D] or [N, D]", hidden)
+    if hidden.dim() < 2:
+        raise InvalidBatch(
+            f"`hidden` in {path} must be [N, S, D] (tokens), [N, D] (one vector) or [N, …] (as images are); it is "
+            f"{list(hidden.shape)}, one number a sample.",
+            "dump what the energy head is given as context, all samples in one tensor.",
+        )
     if actions.dim() not in (2, 3) or actions.shape[0] != samples:
         raise _misshapen(path, "actions", f"[{samples}, H, A] or [{samples}, A]", actions)
     named = {**named, **_about_energies(named, samples)}
     chunk = list(actions.shape[1:])
     tokens = hidden.shape[1] if hidden.dim() == 3 else None
+    if "pad_mask" in named and tokens is None and hidden.dim() != 2:
+        raise InvalidBatch(
+            f"`pad_mask` in {path} hides tokens, but `hidden` {list(hidden.shape)} has none: tokens are [N, S, D].",
+            "leave the mask out, or dump the contexts as tokens [N, S, D].",
+        )
     expected: dict[str, list[int | None]] = {
         "pad_mask": [samples, tokens],
         "policy_actions": [samples, *chunk],
@@ -174,7 +183,10 @@ def checked(named: Mapping[str, Tensor], path: Path | str) -> dict[str, Tensor]:
         _check_whose(named, path)
     for key in ("hidden", "actions", "policy_actions", "layer_actions", "negatives", "energies"):
         if key in named and not named[key].is_floating_point():
-            raise InvalidBatch(f"`{key}` in {path} is {named[key].dtype}, not floating point.", "dump it as float.")
+            raise InvalidBatch(
+                f"`{key}` in {path} is {named[key].dtype}, not floating point.",
+                "dump what the model is given: as float, scaled as in training.",
+            )
     return _converted(named)
 
 

@@ -28,6 +28,7 @@ class ModelChoice:
     sign: o.Sign = None
     weights: o.Weights = None
     ignore_keys: o.IgnoreKeys = None
+    energies_of: o.EnergiesOf = None
     allow_global: o.AllowGlobal = None
     candidates: o.Candidates = False
     tau: o.Tau = None
@@ -57,6 +58,7 @@ class ModelChoice:
             self.pool,
             self.mask,
             tuple(self.ignore_keys or ()),
+            self.energies_of,
         )
 
     def words(self, *left_out: str) -> list[str]:

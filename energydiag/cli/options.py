@@ -40,6 +40,14 @@ Mask = Annotated[
         "[default: hidden]"
     ),
 ]
+EnergiesOf = Annotated[
+    str | None,
+    typer.Option(
+        "--energies-of",
+        help="The checkpoint that the dump's `energies` belong to, if it is another one; the form that they prove of it "
+        "(head, attention heads, mask) holds for checkpoints of the same keys and shapes.",
+    ),
+]
 IgnoreKeys = Annotated[
     list[str] | None,
     typer.Option("--ignore-keys", help="Pattern of keys that the model does not read, such as 'aux.*'; repeatable."),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from energydiag.energies.memory import DEFAULT_BUDGET
 from energydiag.energies.pairs import Known, Pairs, PairTable, RowFunction, map_pairs
 from energydiag.energies.remembered import remembered
-from energydiag.models.energy_function import EnergyFunction, model_failures
+from energydiag.models.energy_function import EnergyFunction
 
 _CHECK_TOLERANCE = 1e-3
 """Largest difference, relative to the largest energy, before batching is called wrong; rounding stays below 1e-5."""
@@ -112,7 +112,7 @@ def pair_table(
         dtype=energy.dtype,
         known=_known.setdefault(energy.module, Known()),
     )
-    with model_failures(pairs.hidden, pairs.actions):
+    with energy.failures(pairs.hidden, pairs.actions, pairs.pad_mask):
         why = _why_rows.get(energy.module)
         budget = 0 if energy.module in _alone else memory_budget  # 0: one row at a time
         table = run(memory_budget=budget, method="rows" if why else "vmap")

@@ -8,7 +8,8 @@ energy.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,6 +30,20 @@ NAMES: Mapping[Argument, frozenset[str]] = {
     "pad_mask": frozenset({"pad_mask", "mask", "energy_mask", "key_padding_mask", "padding_mask", "attention_mask"}),
 }
 """What the arguments of a module are called. They are told apart by name only where no name is in doubt."""
+
+_NO_TENSOR = frozenset({"int", "float", "bool", "str"})
+"""Types of parameters, without ``None``, that are told no tensor of a batch."""
+
+_TIME = re.compile(r"t|ts|times?|time_?steps?|diffusion_steps?|sigmas?|noise_levels?")
+"""What the time of a diffusion is called: a parameter that gets neither actions nor a mask."""
+
+_NO_MASK = re.compile(
+    _TIME.pattern
+    + r"|k|steps?|num_steps|n_steps|iterations?|noise|train|training|is_train|is_training|eval|deterministic|verbose"
+    + r"|create_graph|seed|rng|generator|key|(return|use|with|get|only|no|is|num|n)_.*|y|labels?|class_labels?"
+    + r"|tau|temperature"
+)
+"""What a switch or another setting is called besides: a third parameter that gets no mask."""
 
 ANSWERS = ("energy", "energies", "score", "scores", "logits", "logit", "output")
 """Under which of its keys an answer with names holds the energy, the first that is there."""
@@ -75,8 +90,8 @@ DIRECT = Calling()
 def calling_of(module: nn.Module, candidates: bool = False) -> Calling:
     """How a module's ``forward`` has to be called, by the names and the number of its parameters.
 
-    A third parameter gets the mask if it is called like one, or must be given, or is None if it is not; switches like
-    ``return_steps=False`` do not.
+    A third parameter gets the mask if it is called like one, or must be given, or is None if it is not; a time step or
+    a switch, by its name, its type or its value, does not.
 
     Args:
         module: Whose.
@@ -92,17 +107,46 @@ def calling_of(module: nn.Module, candidates: bool = False) -> Calling:
     needed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     most = len(DIRECT.arguments)
-    needed += [p.name for p in positional[most:] if p.default is p.empty]
+    settings = [p for number, p in enumerate(positional) if number >= most or (number and _is_setting(p, number))]
+    needed += [p.name for p in settings if p.default is p.empty]
     if needed:
         raise UsageError(
-            f"The model's forward needs {', '.join(f'`{name}`' for name in needed)}; energydiag has contexts, actions "
-            "and a mask to give.",
-            "return from your factory a module whose forward(hidden, actions, pad_mask) fills in the rest.",
+            f"The model's forward{signature_of(module)} needs {', '.join(f'`{name}`' for name in needed)}; energydiag "
+            "has contexts, actions and a mask to give.",
+            "return from your factory a module whose forward(hidden, actions, pad_mask) fills in the rest; the "
+            "checkpoint's keys are found inside of it.",
         )
     if any(p.kind is p.VAR_POSITIONAL for p in parameters):
         return Calling(candidates=candidates)
-    taken = [p for p in positional[:most] if p.default is p.empty or p.default is None or p.name in NAMES["pad_mask"]]
+    tensors = [p for p in positional if p not in settings]
+    taken = [p for p in tensors if p.default is p.empty or p.default is None or p.name in NAMES["pad_mask"]]
     return Calling(_arguments([p.name for p in taken]), candidates)
+
+
+def _is_setting(parameter: inspect.Parameter, place: int) -> bool:
+    """Whether the parameter at this place is a time step, a switch or another setting, no tensor of the batch."""
+    if any(parameter.name in names for names in NAMES.values()):
+        return False
+    annotation = parameter.annotation
+    kinds = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    named = set(re.findall(r"[A-Za-z]+", kinds)) - {"None", "NoneType", "Optional", "Union", "typing"}
+    if named and named <= _NO_TENSOR:
+        return True
+    known = _NO_MASK if place > 1 else _TIME
+    return isinstance(parameter.default, int | float | str) or known.fullmatch(parameter.name) is not None
+
+
+def signature_of(module: nn.Module) -> str:
+    """A forward's parameters in parentheses, as a person reads them; empty where compiled code has none."""
+    try:
+        return f"({', '.join(map(str, _untyped(inspect.signature(module.forward))))})"
+    except (TypeError, ValueError):
+        return ""
+
+
+def _untyped(signature: inspect.Signature) -> Iterator[inspect.Parameter]:
+    for parameter in signature.parameters.values():
+        yield parameter.replace(annotation=inspect.Parameter.empty)
 
 
 def _arguments(names: Sequence[str]) -> tuple[Argument, ...]:
@@ -145,9 +189,10 @@ def energy_in(answer: Any, samples: int) -> tuple[Tensor, str]:
             if fits(value):
                 return value.reshape(samples), f"[{number}]"
     raise ModelFailed(
-        f"The model must answer with one energy per sample (shape [{samples}]); it answered with {_shown(answer)}.",
-        "wrap it in a module whose forward(hidden, actions, pad_mask) returns [B], and name that with --model; if it "
-        "takes the candidates of a context all at once, add --candidates.",
+        f"The model must return one energy per sample (shape [{samples}]); it returned {_shown(answer)}.",
+        "if it takes the candidates of a context all at once, actions [B, N, …], add --candidates; else name a module "
+        "with --model that wraps it, whose forward(hidden, actions, pad_mask) returns [B] (the checkpoint's keys are "
+        "found inside of it).",
     )
 
 

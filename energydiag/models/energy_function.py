@@ -4,33 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from energydiag.errors import EnergydiagError, ModelFailed, first_line
-from energydiag.models.calling import DIRECT, Calling, energy_in
+from energydiag.models.calling import DIRECT, Calling, energy_in, signature_of
 
 Sign = Literal["energy", "score"]
 Mask = Literal["hidden", "visible", "unused"]
 MASKS: tuple[Mask, ...] = get_args(Mask)
-
-
-@contextmanager
-def model_failures(hidden: Tensor, actions: Tensor) -> Iterator[None]:
-    """Turns whatever a module raises in the block into a `ModelFailed` that names the inputs' shapes."""
-    try:
-        yield
-    except (EnergydiagError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:
-        raise ModelFailed(
-            f"The model raised {type(error).__name__} on hidden {list(hidden.shape)} and actions "
-            f"{list(actions.shape)}: {first_line(error)}",
-            "check that the batch was dumped for this model.",
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -76,9 +61,57 @@ class EnergyFunction:
         Raises:
             ModelFailed: The module raised, or its answer holds no energy.
         """
-        with torch.no_grad(), model_failures(hidden_BSD, actions_BHA):
+        with torch.no_grad(), self.failures(hidden_BSD, actions_BHA, pad_mask_BS):
             answer = self.calling.ask(self.module, hidden_BSD, actions_BHA, self._as_module_wants(pad_mask_BS))
         return self.calling.described(energy_in(answer, hidden_BSD.shape[0])[1])
+
+    @contextmanager
+    def failures(self, hidden: Tensor, actions: Tensor, pad_mask: Tensor | None) -> Iterator[None]:
+        """Turns whatever the module raises in the block into a `ModelFailed` that says how it was called.
+
+        Args:
+            hidden: Contexts of the call, ``[B, …]``.
+            actions: Its actions.
+            pad_mask: Its mask.
+        """
+        try:
+            yield
+        except (EnergydiagError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            shapes = {"hidden": hidden, "actions": actions, "pad_mask": pad_mask}
+            given = ", ".join(
+                f"{name} {'None' if (value := shapes[name]) is None else list(value.shape)}"
+                for name in self.calling.arguments
+            )
+            raise ModelFailed(
+                f"The model's forward{signature_of(self.module)} raised {type(error).__name__}, called with {given} in "
+                f"this order: {first_line(error).rstrip('.')}.",
+                self._next_step(hidden, actions, pad_mask),
+            ) from error
+
+    def _next_step(self, hidden: Tensor, actions: Tensor, pad_mask: Tensor | None) -> str:
+        """What to change after the module raised: what another way to call it shows, else what there is to change."""
+        if self.widths is not None:
+            return "dump the contexts and actions that this head was trained on, in float32 or the checkpoint's type."
+        if not self.calling.candidates and self._works_with_candidates(hidden[:2], actions, pad_mask):
+            return "add --candidates: the model takes all candidates of a context at once, actions [B, N, …]."
+        order = "" if self.calling.candidates else "; if it takes actions [B, N, …], add --candidates"
+        return (
+            "if the arguments are in another order, call its parameters `hidden`, `actions`, `pad_mask`"
+            f"{order}; if it wants other shapes, name a module with --model that wraps it and brings them into shape "
+            "(the checkpoint's keys are found inside of it)."
+        )
+
+    def _works_with_candidates(self, hidden: Tensor, actions: Tensor, pad_mask: Tensor | None) -> bool:
+        other = replace(self, calling=replace(self.calling, candidates=True))
+        try:
+            with torch.no_grad():
+                few = None if pad_mask is None else pad_mask[: len(hidden)]
+                other(hidden.to(self.device, self.dtype), actions[: len(hidden)].to(self.device, self.dtype), few)
+        except Exception:  # then this is not it
+            return False
+        return True
 
     @property
     def dtype(self) -> torch.dtype:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from energydiag.models.activations import ACTIVATIONS, Activation, soft_clipped
-from energydiag.models.energy_function import EnergyFunction, model_failures
+from energydiag.models.energy_function import EnergyFunction
 
 _SHAPE_ONLY = frozenset(
     (
@@ -246,7 +246,7 @@ def read_head(
     ]
     recorder = _Recorder()
     try:
-        with torch.no_grad(), model_failures(hidden_BSD, actions_BHA), recorder:
+        with torch.no_grad(), energy.failures(hidden_BSD, actions_BHA, pad_mask_BS), recorder:
             answer = energy(hidden_BSD, actions_BHA, pad_mask_BS)
     finally:
         for hook in hooks:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from energydiag.batch import Batch
 from energydiag.errors import ModelFailed
 from energydiag.heads import ALL_FORMS, HeadForm, stated_form
-from energydiag.models.energy_function import MASKS, EnergyFunction, Mask, Sign, model_failures
+from energydiag.models.energy_function import MASKS, EnergyFunction, Mask, Sign
 
 SAME_BELOW = 0.01
 """Largest difference, in standard deviations of the owner's energies, of the same model (heuristic: float32 on two
@@ -116,12 +116,13 @@ class ModelForm:
         parts = []
         if self.head is not None:
             parts += [f"head {self.head.name} ({self.head.formula})"]
-        parts += [f"{self.nhead} attention heads"] if self.nhead is not None else []
+        if self.nhead is not None:
+            parts += [f"{self.nhead} attention head{'' if self.nhead == 1 else 's'}"]
         parts += [masks[self.mask]] if masked else []
         parts += ["the module returns scores (−E)"] if self.sign == "score" else []
         parts += [f"computed in {self.precision}"] if self.precision else []
         parts += ["in train mode (dropout at work)"] if self.train_mode else []
-        return ", ".join(parts) or "called as its signature says"
+        return ", ".join(parts) or "low energies fit"
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,15 @@ class Stated:
         sign: Any = settings.get("sign")
         nhead = settings.get("nhead")
         return cls(stated_form(settings), None if nhead is None else int(nhead), mask, sign)
+
+    @property
+    def options(self) -> str:
+        """What was, or would have been, typed to state it."""
+        words = [] if self.head is None else ModelForm(self.head).options.split()
+        words += [
+            f"--{name} {value}" for name in ("nhead", "mask", "sign") if (value := getattr(self, name)) is not None
+        ]
+        return " ".join(words)
 
     def allows(self, form: ModelForm) -> bool:
         """Whether a form is none other than what is stated."""
@@ -358,7 +368,7 @@ def _energies_by_form(energy: EnergyFunction, batch: Batch, forms: Forms | None)
         for part in _parts(batch):
             hidden, actions = part.hidden.to(energy.device, energy.dtype), part.actions.to(energy.device, energy.dtype)
             own = {name: None if mask is None else mask.to(energy.device) for name, mask in _masks_of(part, masks)}
-            with model_failures(hidden, actions):
+            with energy.failures(hidden, actions, part.pad_mask):
                 for form, table in forms.table(energy.module, hidden, actions[:, None], own):
                     found.setdefault(form, []).append(table[:, 0])
     yield from ((form, torch.cat(each)) for form, each in found.items())
@@ -385,7 +395,7 @@ def _returned(energy: EnergyFunction, batch: Batch, autocast: torch.dtype | None
             cast: AbstractContextManager[Any] = nullcontext()
             if autocast is not None:
                 cast = torch.autocast(energy.device.type, dtype=autocast)
-            with model_failures(hidden, actions), cast:
+            with energy.failures(hidden, actions, mask), cast:
                 found.append(energy(hidden, actions, mask).double().cpu())
     return torch.cat(found)
 

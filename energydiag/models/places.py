@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -60,6 +60,23 @@ def places_of_module(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -
         tensors: By the file's keys.
         own: The module's own state dict.
     """
+    found = _places(tensors, own)
+    wrapper = _common_prefix(own)
+    if wrapper and not any(place.fits for place in found):
+        # a module that the user wraps around the one that was saved: its keys begin with the wrapper's attribute
+        inner = places_of_module(tensors, {key.removeprefix(wrapper): value for key, value in own.items()})
+        if inner[0].fits:
+            return [replace(one, keys={wrapper + name: key for name, key in one.keys.items()}) for one in inner]
+    return found
+
+
+def _common_prefix(keys: Iterable[str]) -> str:
+    """The first step of all keys, with its dot, where they share one; a key of one step has none."""
+    first = {key.partition(".")[0] + "." if "." in key else "" for key in keys}
+    return first.pop() if len(first) == 1 else ""
+
+
+def _places(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[Place]:
     best, most = Place("", {key: key for key in tensors}, fits=False), 0
     for names in LEVELS:
         wanted = {without(key, names): key for key in own}

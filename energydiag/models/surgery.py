@@ -28,7 +28,7 @@ from energydiag.errors import InvalidCheckpoint, UsageError
 from energydiag.heads import HeadActivation, HeadForm, activation_of, stated_form
 from energydiag.models.activations import Activation, activation_named
 from energydiag.models.calling import DIRECT, Calling
-from energydiag.models.energy_function import EnergyFunction, model_failures
+from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.energy_head import EnergyHead, activate
 from energydiag.models.head_reading import HeadReading, activation_name, read_head
 
@@ -149,7 +149,7 @@ def dissect(energy: EnergyFunction, hidden: Tensor, actions: Tensor, pad_mask: T
 
     hooks = [m.register_forward_pre_hook(note(name)) for name, m in inner.named_modules()]
     try:
-        with torch.no_grad(), model_failures(hidden, actions):
+        with torch.no_grad(), energy.failures(hidden, actions, pad_mask):
             energy(hidden, actions, pad_mask)
     finally:
         for hook in hooks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from energydiag import __version__
 from energydiag.atomic import write_text
 from energydiag.errors import UnreadableFile, UsageError, first_line
+from energydiag.heads import stated_form
 from energydiag.inert import inert
 from energydiag.plain_file import read_plain
 from energydiag.results import SCHEMA_VERSION, Side
@@ -100,9 +101,35 @@ def read_baseline(path: str | Path, subject: Subject) -> Baseline:
         raise UnreadableFile(f"{path} is no baseline: {type(error).__name__} {first_line(error)[:200]}.", again) from (
             error
         )
+    if subject == "checkpoints":
+        found = _with_form(found)
     if found.subject != subject:
         raise UsageError(f"{path} is a baseline of {inert(str(found.subject))}, not of {subject}.", again)
     return found
+
+
+FORM = "form of the head"
+"""What all numbers of a baseline are bound to if the name of its head has another meaning today."""
+
+
+def _with_form(old: Baseline) -> Baseline:
+    """A baseline of before heads were named by their pooling, with the name that its head has today.
+
+    `original`, `rescaled` and `softplus` averaged raw values then; today they average features, which is another model.
+    """
+    facts = dict(old.side.facts)
+    if facts.get("architecture") != "cross-attention" or "head" not in facts or "pool" in facts:
+        return old
+    form = stated_form(facts)
+    if form is None or form.name == facts["head"]:
+        return old
+    numbers = tuple(
+        replace(
+            one, bound_to={**one.bound_to, **({"head": form.name} if "head" in one.bound_to else {}), FORM: form.name}
+        )
+        for one in old.numbers
+    )
+    return replace(old, side=replace(old.side, facts={**facts, **form.settings}), numbers=numbers)
 
 
 def _text(value: Any) -> str:

@@ -14,7 +14,7 @@ from energydiag.batch import Batch
 from energydiag.batches import read_batch
 from energydiag.errors import UsageError
 from energydiag.models.energy_function import EnergyFunction
-from energydiag.pipeline.baselines import Baseline, read_baseline
+from energydiag.pipeline.baselines import FORM, Baseline, read_baseline
 from energydiag.pipeline.comparing_runs import rankings
 from energydiag.pipeline.identifying import shared_form
 from energydiag.pipeline.inspecting import inspect, inspect_checkpoint
@@ -154,6 +154,8 @@ def compare_diagnoses(
     made_with += [] if baseline is None else [(baseline.side.name, dict(baseline.made_with))]
     _same_samples(made_with)
     states = [baseline_of(diagnosis, name, metrics) for name, diagnosis in diagnoses.items()]
+    is_older = baseline is not None and any(FORM in number.bound_to for number in baseline.numbers)
+    states = [_of_form(state) for state in states] if is_older else states
     states = states if baseline is None else [baseline, *states]
     numbers = {state.side.name: state.numbers for state in states}
     rows = changes(numbers)
@@ -178,6 +180,13 @@ def compare_diagnoses(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         energydiag_version=__version__,
     )
+
+
+def _of_form(state: Baseline) -> Baseline:
+    """A side whose numbers can be compared with those of heads of the same form alone."""
+    form = state.side.facts.get("head", "")
+    numbers = tuple(replace(number, bound_to={**number.bound_to, FORM: form}) for number in state.numbers)
+    return replace(state, numbers=numbers)
 
 
 def _notes(diagnosis: Diagnosis) -> Iterable[str]:

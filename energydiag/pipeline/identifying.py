@@ -69,6 +69,8 @@ def identified(path: Path, options: ModelOptions, batch: Batch, tau: float) -> I
         UsageError: They are this model's in another form than was stated, or nothing tells its form.
         EnergydiagError: As `load_checkpoint`.
     """
+    if options.energies_of is not None:
+        options = replace(options, shared=_shared_by(Path(options.energies_of), options, batch))
     opened = open_checkpoint(path, options)
     if batch.energies is None:
         return _assumed(opened, batch, tau)
@@ -82,8 +84,24 @@ def identified(path: Path, options: ModelOptions, batch: Batch, tau: float) -> I
         return Identified(opened.build(), _told(opened, "assumed", note))
     found = _identity(opened, batch)
     if found.verdict == "different":
-        raise _other_model(batch, found, whose, mine)
+        raise _other_model(batch, found, Stated.by(opened.plan.settings), whose, mine)
     return _proven(opened, batch, found)
+
+
+def _shared_by(path: Path, options: ModelOptions, batch: Batch) -> SharedForm:
+    """What the dump's energies prove of the checkpoint that the user names.
+
+    Raises:
+        UsageError: They are not its, or there are none.
+    """
+    known = replace(options, energies_of=None, weights=None)
+    shared = shared_form([path], [known], replace(batch, energies_of=None))
+    if shared is None or shared == NOT_PROVEN:
+        why = "holds no `energies`" if shared is None else f"holds `energies` that are not those of {path}"
+        raise UsageError(
+            f"--energies-of {path}: the dump {why}.", f"see why: energydiag inspect checkpoint {path} --batch …"
+        )
+    return shared
 
 
 def shared_form(paths: Sequence[Path], models: Sequence[ModelOptions], batch: Batch) -> SharedForm | None:
@@ -178,10 +196,14 @@ def _assumed(opened: OpenCheckpoint, batch: Batch, tau: float) -> Identified:
     """The model as it is stated, and what would be different if that is wrong."""
     energy = opened.build()
     form = _form_of(energy)
-    words = f"assumed, not proven: {form.describe(_hides(batch))}"
     forms = opened.plan.forms(opened.tensors)
-    changes = [] if forms is None else list(_if_wrong(energy, forms, form, batch, tau))
-    words += f". If it was {'; '.join(changes)}" if changes else ""
+    if forms is None:
+        words = f"assumed, not proven: called as {energy.calling.described()}, {form.describe(_hides(batch))}"
+        words += ". With the other --sign, every AUROC a would be 1 − a"
+    else:
+        words = f"assumed, not proven: {form.describe(_hides(batch))}"
+        changes = list(_if_wrong(energy, forms, form, batch, tau))
+        words += f". If it was {'; '.join(changes)}" if changes else ""
     words += ". Dump `energies`, what your own code gives for these samples, and it is proven"
     return Identified(energy, _told(opened, "assumed", words))
 
@@ -205,18 +227,17 @@ def _digits(number: float) -> str:
     return f"{number:.1g}" if number < 1e-3 else f"{number:.2g}"
 
 
-def _other_model(batch: Batch, found: Identity, whose: str | int | None, mine: bool) -> EnergydiagError:
+def _other_model(batch: Batch, found: Identity, stated: Stated, whose: str | int | None, mine: bool) -> EnergydiagError:
     """Why nothing is measured: another form was stated, or the energies are of something else."""
     best, nearest = found.best, found.nearest[0]
     masked = _hides(batch)
     if nearest.relative < SAME_BELOW:
-        stated = best.form.options or best.form.describe(masked)
         return UsageError(
-            f"The dump's `energies` are not this model's as it was described ({stated}): the largest difference is "
+            f"The dump's `energies` are not this model's as it is stated ({stated.options}): the largest difference is "
             f"{_digits(best.difference)}, {_deviations(best)}. They are its energies with "
             f"{nearest.form.describe(masked)} (largest difference {_digits(nearest.difference)} over {nearest.samples} "
             "samples).",
-            f"use {nearest.form.options or 'no --head, --nhead, --mask and --sign'}.",
+            f"use {nearest.form.options or 'no --mask and no --sign'}; stated nothing, the energies tell it.",
         )
     belongs = ""
     if whose is not None:
@@ -227,8 +248,12 @@ def _other_model(batch: Batch, found: Identity, whose: str | int | None, mine: b
     return InvalidCheckpoint(
         f"The dump's `energies` are another model's: {what}. Over {best.samples} samples the largest difference is "
         f"{_digits(best.difference)}, {_deviations(best)}; nearest are {forms}.{belongs}",
-        "dump the energies of this checkpoint, or name the checkpoint that they belong to; with --model, check what "
-        "your code does to contexts, actions and mask before it calls the model.",
+        "dump the energies of this checkpoint, or add --energies-of CKPT, the checkpoint that they belong to"
+        + (
+            "."
+            if best.form.head is not None
+            else "; check what your code does to contexts, actions and mask before it calls the model."
+        ),
     )
 
 

@@ -44,6 +44,7 @@ class ModelOptions:
             ``"model.policy.energy_head"``; None takes the one that fits, weights before averages of them.
         allow_globals: Dotted names of classes of plain data that the checkpoint's pickle may use; they are imported.
         ignore_keys: Patterns of keys that the model does not read.
+        energies_of: Path of the checkpoint that the dump's energies belong to, where it is another one.
         shared: What the dump's energies proved on another checkpoint of the same keys and shapes.
     """
 
@@ -60,6 +61,7 @@ class ModelOptions:
     pool: str | None = None
     mask: str | None = None
     ignore_keys: Sequence[str] = ()
+    energies_of: str | None = None
     shared: SharedForm | None = None
 
     def stated(self, metadata: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:

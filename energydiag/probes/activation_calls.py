@@ -215,7 +215,7 @@ def run_watched(evidence: Evidence, contexts: Tensor, actions: Tensor, seen: See
 
 def visible_everywhere(part: Batch) -> Tensor:
     """The contexts ``[n, S, D]`` with visible tokens, again and again, in the places of hidden ones."""
-    if part.pad_mask is None or part.hidden.dim() == 2:
+    if part.pad_mask is None or part.hidden.dim() != 3:
         return part.hidden
     first = torch.argsort(part.pad_mask.int(), dim=1, stable=True)  # visible ones before hidden ones
     place = torch.arange(first.shape[1]) % (~part.pad_mask).sum(dim=1, keepdim=True)

@@ -22,6 +22,7 @@ from energydiag.models.head_reading import HeadReading, read_head
 from energydiag.negatives.source import sources
 from energydiag.negatives.swap import swap_sets
 from energydiag.probes.context_pass import ContextPass
+from energydiag.probes.unused_modules import entered_modules, unused_modules
 from energydiag.results import Skipped
 from energydiag.statistics import Resampler
 
@@ -95,6 +96,22 @@ class Evidence:
         some = self.batch.take(torch.arange(min(2, len(self.batch))))
         pairs = Pairs(some.hidden, some.actions, some.pad_mask, shared=True).to(self.energy.device, self.energy.dtype)
         return read_head(self.energy, pairs.hidden, pairs.actions, pairs.pad_mask)
+
+    @functools.cached_property
+    def _entered(self) -> tuple[tuple[str, ...], Tensor]:
+        some = self.batch.take(torch.arange(min(2, len(self.batch))))
+        pairs = Pairs(some.hidden, some.actions, some.pad_mask, shared=True).to(self.energy.device, self.energy.dtype)
+        return entered_modules(self.energy, pairs)
+
+    @property
+    def entered(self) -> tuple[str, ...]:
+        """Names of modules in the order in which a forward pass enters them."""
+        return self._entered[0]
+
+    @functools.cached_property
+    def unused(self) -> frozenset[str]:
+        """Names of modules that take no part in the energy."""
+        return unused_modules(self.energy, *self._entered)
 
     @functools.cached_property
     def _sets(self) -> Tensor:

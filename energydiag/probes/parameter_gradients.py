@@ -1,16 +1,14 @@
 """Whether the training loss still reaches the parameters.
 
 The gradient of the swap InfoNCE loss on the first swap set: its norm over all parameters, over each module's own
-parameters, the norm of the first module that runs over that of the last (small: it vanishes on its way back; large: it
-explodes), and the norms of single samples' gradients. In eval mode, so dropout does not blur it.
+parameters, the norm of the first module that takes part over that of the last (small: it vanishes on its way back;
+large: it explodes), and the norms of single samples' gradients. In eval mode, so dropout does not blur it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
-import torch
 from torch import nn
 
 from energydiag.probes.evidence import Evidence
@@ -36,7 +34,9 @@ def _measure(evidence: Evidence) -> Answer:
             count,
         ),
     ]
-    weights = [module for module in order if _has_matrix(evidence.energy.module, module)]
+    weights = [
+        module for module in order if module not in evidence.unused and _has_matrix(evidence.energy.module, module)
+    ]
     if len(weights) > 1 and by_module[weights[-1]] > 0:
         ratio = by_module[weights[0]] / by_module[weights[-1]]
         measurements.append(Measurement("gradient.parameters.first_last_ratio", ratio, "1", count))
@@ -62,27 +62,11 @@ def _has_matrix(root: nn.Module, name: str) -> bool:
 
 def _execution_order(evidence: Evidence, names: list[str]) -> list[str]:
     """The modules in the order in which a forward pass enters them; one that is never entered follows its parent."""
-    entered: list[str] = []
-
-    def note(name: str) -> Callable[..., None]:
-        return lambda *_: entered.append(name)
-
-    module = evidence.energy.module
-    hooks = [m.register_forward_pre_hook(note(name)) for name, m in module.named_modules() if name]
-    some = evidence.batch.take(torch.arange(1))
-    try:
-        with torch.no_grad():
-            device, dtype = evidence.energy.device, evidence.energy.dtype
-            mask = None if some.pad_mask is None else some.pad_mask.to(device)
-            evidence.energy(some.hidden.to(device, dtype), some.actions.to(device, dtype), mask)
-    finally:
-        for hook in hooks:
-            hook.remove()
 
     def place(name: str) -> int:
-        while name and name not in entered:
+        while name and name not in evidence.entered:
             name = name.rpartition(".")[0]
-        return entered.index(name) if name else -1
+        return evidence.entered.index(name) if name else -1
 
     return sorted(names, key=place)
 

@@ -22,7 +22,7 @@ by less than about 30/n of b, by too short steps or too small gradients, looks a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -97,11 +97,15 @@ def is_fresh(drawn: Tensor) -> bool:
 
 
 def _measure(evidence: Evidence) -> Answer:
-    found = list(layers(evidence.energy.module))
+    every = list(layers(evidence.energy.module))
+    unused = [layer for layer in every if _is_part_of(layer.name, evidence.unused)]
+    found = [layer for layer in every if layer not in unused]
+    left_out = tuple(
+        Skipped(f"weights.untouched.layer.{layer.name}", "the energy does not depend on this layer") for layer in unused
+    )
     if not found:
-        return Answer(
-            skipped=(Skipped("weights.untouched_fraction", "the model has no layer whose fresh weights are known"),)
-        )
+        why = "the model has no layer whose fresh weights are known"
+        return Answer(skipped=(*left_out, Skipped("weights.untouched_fraction", why)))
     entries = sum(layer.entries for layer in found)
     fresh = [layer for layer in found if layer.untouched]
     share = sum(layer.entries for layer in fresh) / entries
@@ -113,8 +117,13 @@ def _measure(evidence: Evidence) -> Answer:
                 Measurement(f"weights.untouched.layer.{layer.name}", float(layer.untouched), "1", layer.entries)
                 for layer in found
             ),
-        )
+        ),
+        skipped=left_out,
     )
+
+
+def _is_part_of(layer: str, modules: Collection[str]) -> bool:
+    return any(layer == module or layer.startswith((f"{module}.", f"{module}[")) for module in modules)
 
 
 PROBE = Probe("untouched", _measure)
