@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from energydiag.plan import TrainingPlan
     from energydiag.results import Comparison, Diagnosis, Fleet, Repair
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "Comparison": "energydiag.results",

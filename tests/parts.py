@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from energydiag.batch import Batch
+from energydiag.heads import HeadForm
 from energydiag.models.cross_attention import CrossAttentionEnergy
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.probes import Evidence, MeasuringSettings, Probe
@@ -41,7 +42,7 @@ def make_batch(samples: int = 6, seed: int = 0) -> Batch:
     )
 
 
-def make_head(head: str = "rescaled", seed: int = 0) -> CrossAttentionEnergy:
+def make_head(head: HeadForm | str = "rescaled", seed: int = 0) -> CrossAttentionEnergy:
     """The reference architecture, tiny, in eval mode."""
     torch.manual_seed(seed)
     return CrossAttentionEnergy(CONTEXT, ACTION, hidden=16, nhead=2, head=head).eval()

@@ -17,9 +17,9 @@ from energydiag.energies.memory import PeakBytes, parts
 from energydiag.energies.pairs import Pairs
 from energydiag.energies.pairwise import pair_table
 from energydiag.errors import ModelFailed
+from energydiag.heads import PUBLISHED
 from energydiag.models.cross_attention import CrossAttentionEnergy
 from energydiag.models.energy_function import EnergyFunction
-from energydiag.models.heads import HEADS
 
 
 class TwoTowers(nn.Module):
@@ -98,7 +98,7 @@ class MixesRows(ConcatMLP):
 
 
 MODULES: dict[str, Callable[[], nn.Module]] = {
-    **{name: lambda name=name: make_head(name) for name in HEADS},
+    **{name: lambda name=name: make_head(name) for name in (form.name for form in PUBLISHED)},
     **{kind.__name__: kind for kind in (ConcatMLP, TwoTowers, EinsumAttention, InPlace, Normed, LooksAtMask)},
 }
 
@@ -161,7 +161,7 @@ def test_pieces_of_turned_contexts_after_a_small_call(
     steps=st.integers(1, 3),
     shared=st.booleans(),
     budget=st.sampled_from([1, 100_000, 1 << 30]),
-    name=st.sampled_from(sorted(HEADS)),
+    name=st.sampled_from([form.name for form in PUBLISHED]),
 )
 @torch.no_grad()
 def test_equals_the_expanded_computation_for_any_shape(

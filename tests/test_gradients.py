@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from energydiag.energies.gradients import action_gradients, parameter_gradients
 from energydiag.energies.pairs import Pairs
+from energydiag.heads import PUBLISHED
 from energydiag.losses import info_nce_per_row
 from energydiag.models.energy_function import EnergyFunction
-from energydiag.models.heads import HEADS
 
 TAU = 0.3
 
@@ -58,7 +58,7 @@ def swap_pairs(samples: int = 5, *, shared: bool = True) -> Pairs:
 
 
 MODELS = {
-    **{name: lambda name=name: make_head(name).double() for name in HEADS},
+    **{name: lambda name=name: make_head(name).double() for name in (form.name for form in PUBLISHED)},
     "concat": lambda: ConcatMLP().double(),
     "nothing before": lambda: NothingBefore().double(),
     "by rows": lambda: LooksAtMask().double(),

@@ -127,12 +127,21 @@ ENDS: dict[str, tuple[Callable[[Written, Tensor], Tensor], str, tuple[float, flo
     ),
 }
 
+FIRST = ", raw averaged over the steps first; raw from `prediction_head`"
+FEATURES = "; raw from `prediction_head`, which is given features averaged over the steps"
+EACH = ", averaged over the steps; raw from `prediction_head`"
 BUILT_IN = {
-    "original": ("sigmoid(raw) + 1e-06, raw averaged over the steps first", (1e-6, 1 + 1e-6)),
-    "rescaled": ("2·sigmoid(0.5·raw) + 0.1, raw averaged over the steps first", (0.1, 2.1)),
-    "rescaled-per-step": ("2·sigmoid(0.5·raw) + 0.1, averaged over the steps", (0.1, 2.1)),
-    "softplus": ("softplus(raw) + 0.0001, raw averaged over the steps first", None),
-    "linear": ("raw, raw averaged over the steps first", None),
+    "original": (f"sigmoid(raw) + 1e-06{FEATURES}", (1e-6, 1 + 1e-6)),
+    "original-raw": (f"sigmoid(raw) + 1e-06{FIRST}", (1e-6, 1 + 1e-6)),
+    "original-per-step": (f"sigmoid(raw) + 1e-06{EACH}", (1e-6, 1 + 1e-6)),
+    "rescaled": (f"2·sigmoid(0.5·raw) + 0.1{FEATURES}", (0.1, 2.1)),
+    "rescaled-per-step": (f"2·sigmoid(0.5·raw) + 0.1{EACH}", (0.1, 2.1)),
+    "softplus": (f"softplus(raw) + 1e-06{FEATURES}", None),
+    "original-clipped": (f"sigmoid(30·tanh(0.0333333·raw)) + 1e-06{FEATURES}", (1e-6, 1 + 1e-6)),
+    "softplus-clipped": (f"softplus(30·tanh(0.0333333·raw)) + 1e-06{FEATURES}", (1e-6, 30 + 1e-6)),
+    "softplus-clipped-per-step": (f"softplus(30·tanh(0.0333333·raw)) + 1e-06{EACH}", (1e-6, 30 + 1e-6)),
+    "linear": (f"raw{FIRST}", None),
+    "linear-features": (f"raw{FEATURES}", None),
 }
 
 
@@ -163,7 +172,7 @@ def assert_reproduces(reading: HeadReading, kept: Tensor | None, energy: Tensor)
 def test_built_in_heads(head: str) -> None:
     formula, limits = BUILT_IN[head]
     reading, kept, energy = read(make_head(head))
-    assert reading.describe() == f"energy = {formula}; raw from `prediction_head`"
+    assert reading.describe() == f"energy = {formula}"
     assert_range(reading, limits)
     assert_reproduces(reading, kept, energy)
 

@@ -21,11 +21,12 @@ from hypothesis import strategies as st
 
 from energydiag.discovery import discover
 from energydiag.errors import EnergydiagError, UnreadableFile, UsageError
+from energydiag.heads import ALL_FORMS, head_form
 from energydiag.losses import chance_loss, floor_loss
-from energydiag.models.heads import HEADS
+from energydiag.models.energy_head import activate
 from energydiag.pipeline import inspect_run
 from energydiag.results import Diagnosis, Measurement
-from energydiag.runs import HEAD_RANGES, NAMES, RunLog, Series, Told, limits_of, measure_run, read_run
+from energydiag.runs import NAMES, RunLog, Series, Told, limits_of, measure_run, read_run
 from energydiag.runs.names import matched
 from energydiag.runs.source import Source
 from energydiag.runs.table import Format, Table
@@ -274,20 +275,19 @@ def log_of(config: dict[str, str] | None = None, **columns: list[float]) -> RunL
 
 
 def test_the_ranges_are_those_of_the_heads() -> None:
-    assert HEAD_RANGES.keys() == HEADS.keys()
     ends = torch.tensor([-1e4, 1e4], dtype=torch.float64)
-    for name, kind in HEADS.items():
-        low, high = kind.activation(ends).tolist()
-        reach = HEAD_RANGES[name]
+    for form in ALL_FORMS:
+        low, high = activate(form.activation, ends).tolist()
+        reach = form.activation.energy_range
         assert high - low == pytest.approx(reach) if reach is not None else high - low > 1e3
 
 
-@pytest.mark.parametrize("head", HEAD_RANGES)
+@pytest.mark.parametrize("head", [form.name for form in ALL_FORMS])
 def test_limits_are_those_of_the_losses(head: str) -> None:
     log = log_of({"batch_size": "64", "head": head, "tau": "0.3"}, loss=[1.0])
     limits = limits_of(log, Told())
     assert limits.chance == pytest.approx(chance_loss(63))
-    assert limits.floor == pytest.approx(floor_loss(63, HEAD_RANGES[head], 0.3))
+    assert limits.floor == pytest.approx(floor_loss(63, head_form(head).activation.energy_range, 0.3))
     assert not limits.unknown
 
 

@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from energydiag.energies import pairwise_energies
 from energydiag.errors import UsageError
+from energydiag.heads import ACTIVATIONS, POOLINGS, head_form, stated_form
 from energydiag.models.energy_function import EnergyFunction, Sign
-from energydiag.models.heads import HEADS
+from energydiag.models.energy_head import activate
 from energydiag.models.surgery import dissect, operate, unresettable
 from energydiag.pipeline import load_checkpoint
 from energydiag.pipeline.arms import save_repaired
@@ -51,23 +52,25 @@ def user(sign: Sign = "energy") -> EnergyFunction:
 INPUTS = (make_batch().hidden, make_batch().actions, make_batch().pad_mask)
 
 
-@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize("kind", ACTIVATIONS)
 @pytest.mark.parametrize("sign", ["energy", "score"])
 def test_a_users_head_is_replaced_at_work(kind: str, sign: Sign) -> None:
     energy = user(sign)
     raw = energy.module.raw(*INPUTS[:2])  # type: ignore[operator]
     operated = operate(energy, [f"head={kind}"], dissect(energy, *INPUTS))
-    torch.testing.assert_close(operated(*INPUTS), HEADS[kind].activation(raw).mean(dim=(1, 2)))
+    torch.testing.assert_close(operated(*INPUTS), activate(ACTIVATIONS[kind], raw).mean(dim=(1, 2)))
     table = pairwise_energies(operated, *INPUTS)
     torch.testing.assert_close(table.diagonal(), operated(*INPUTS))
 
 
-@pytest.mark.parametrize("kind", HEADS)
-def test_a_built_in_head_is_replaced_by_another(kind: str) -> None:
-    energy = EnergyFunction(make_head("original"), "cross-attention", {"head": "original"})
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+@pytest.mark.parametrize("pool", POOLINGS)
+def test_another_activation_leaves_the_pooling_of_a_built_in_head(kind: str, pool: str) -> None:
+    before, after = head_form("original", pool), head_form(kind, pool)
+    energy = EnergyFunction(make_head(before), "cross-attention", before.settings)
     operated = operate(energy, [f"head={kind}"], dissect(energy, *INPUTS))
-    torch.testing.assert_close(operated(*INPUTS), make_head(kind)(*INPUTS))
-    assert operated.settings["head"] == kind
+    torch.testing.assert_close(operated(*INPUTS), make_head(after)(*INPUTS))
+    assert stated_form(operated.settings) == after
 
 
 def test_anatomy() -> None:

@@ -31,7 +31,7 @@ def raw_outputs(module: nn.Module, batch: Batch) -> Tensor:
         module(batch.hidden, batch.actions, batch.pad_mask)
     finally:
         hook.remove()
-    return found[0].detach().mean(dim=(-2, -1))
+    return found[0].detach().flatten(1).mean(dim=1)
 
 
 def slopes(raw: Tensor, head: str) -> Tensor:

@@ -44,8 +44,8 @@ EnergiesOf = Annotated[
     str | None,
     typer.Option(
         "--energies-of",
-        help="The checkpoint that the dump's `energies` belong to, if it is another one; the form that they prove of it "
-        "(head, attention heads, mask) holds for checkpoints of the same keys and shapes.",
+        help="The checkpoint that the dump's `energies` belong to, if it is another; the form that they prove of it "
+        "(head, attention heads, mask) holds for any of the same keys and shapes.",
     ),
 ]
 IgnoreKeys = Annotated[

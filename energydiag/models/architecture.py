@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from energydiag.models.identity import Forms
+from energydiag.models.model_form import Forms
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from energydiag.heads import ACTIVATIONS, POOLINGS, stated_form
 from energydiag.models.architecture import Architecture
 from energydiag.models.calling import DIRECT, Calling, calling_of
 from energydiag.models.energy_function import MASKS, EnergyFunction, Mask, Sign
-from energydiag.models.identity import Forms
+from energydiag.models.model_form import Forms
 from energydiag.models.places import Place, places_of_anchor, places_of_module
 from energydiag.models.surgery import operate_again
 

@@ -22,8 +22,8 @@ from energydiag.heads import ALL_FORMS, HeadForm, Pooling, head_form, stated_for
 from energydiag.models.architecture import Architecture
 from energydiag.models.energy_function import Mask
 from energydiag.models.energy_head import EnergyHead, activate
-from energydiag.models.identity import Forms, ModelForm
 from energydiag.models.mlp_resnet import MLPResNet
+from energydiag.models.model_form import Forms, ModelForm
 
 _PARTS = ("state_linear", "action_linear", "prediction_head")
 

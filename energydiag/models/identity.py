@@ -10,18 +10,20 @@ Shapes: n samples, S context tokens, D context width, H action steps, A action d
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from energydiag.batch import Batch
 from energydiag.errors import ModelFailed
-from energydiag.heads import ALL_FORMS, HeadForm, stated_form
-from energydiag.models.energy_function import MASKS, EnergyFunction, Mask, Sign
+from energydiag.heads import ALL_FORMS
+from energydiag.models.dropout_passes import is_one_more
+from energydiag.models.energy_function import MASKS, EnergyFunction, Mask
+from energydiag.models.model_form import PRECISIONS, Forms, ModelForm, Stated
 
 SAME_BELOW = 0.01
 """Largest difference, in standard deviations of the owner's energies, of the same model (heuristic: float32 on two
@@ -42,126 +44,23 @@ _TRIED_AGAIN = 6
 _PASSES = 24
 """Passes in train mode whose mean and standard deviation a dropped-out energy is compared with."""
 
+_FEWEST = 2
+"""Samples that a form must be compared on."""
+
 _CHUNK = 16
 """Samples of one call."""
 
 _KINDRED = 2.0
 """How much farther than the best form another may be to give the same numbers within rounding."""
 
+_CLEARLY = 0.5
+"""Part of the difference that another precision must leave for it to be called the reason (heuristic)."""
+
 _LIKELIHOOD_RATIO = 6.0
 """In train mode, below which log-likelihood ratio two forms are not told apart (heuristic: odds of 400)."""
 
 _ROUNDING = 1e-5
 """What computing in another order moves float32 energies by, in their standard deviations."""
-
-PRECISIONS: Mapping[str, tuple[torch.dtype | None, torch.dtype | None]] = {
-    "float32": (torch.float32, None),
-    "bfloat16": (torch.bfloat16, None),
-    "float16": (torch.float16, None),
-    "autocast bfloat16": (None, torch.bfloat16),
-    "autocast float16": (None, torch.float16),
-}
-"""By name: the type of weights and inputs, and the type that autocast computes in."""
-
-
-@dataclass(frozen=True)
-class ModelForm:
-    """What a checkpoint's keys cannot tell of its model.
-
-    Attributes:
-        head: Pooling and activation; None for a user's module, whose code says it.
-        nhead: Attention heads, likewise.
-        mask: What True means in the mask that reaches the module.
-        sign: Whether the module returns energies or scores.
-        precision: A key of `PRECISIONS`, or empty: as the checkpoint is.
-        train_mode: Whether dropout was at work.
-    """
-
-    head: HeadForm | None = None
-    nhead: int | None = None
-    mask: Mask = "hidden"
-    sign: Sign = "energy"
-    precision: str = ""
-    train_mode: bool = False
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """As a checkpoint's metadata holds it."""
-        return {
-            **({} if self.head is None else self.head.settings),
-            **({} if self.nhead is None else {"nhead": str(self.nhead)}),
-            "mask": self.mask,
-            "sign": self.sign,
-        }
-
-    @property
-    def options(self) -> str:
-        """What to type to state it."""
-        words = []
-        if self.head is not None:
-            name = self.head.name
-            words.append(f"--head {name}" if " " not in name else f"--head '{name}' --pool {self.head.pool}")
-        words += [f"--nhead {self.nhead}"] if self.nhead is not None else []
-        words += [f"--mask {self.mask}"] if self.mask != "hidden" else []
-        words += [f"--sign {self.sign}"] if self.sign != "energy" else []
-        return " ".join(words)
-
-    def describe(self, masked: bool = True) -> str:
-        """In words; ``masked``: whether the dump hides any token."""
-        masks = {
-            "hidden": "mask passed",
-            "visible": "mask passed inverted (True = visible)",
-            "unused": "mask never passed to the model",
-        }
-        parts = []
-        if self.head is not None:
-            parts += [f"head {self.head.name} ({self.head.formula})"]
-        if self.nhead is not None:
-            parts += [f"{self.nhead} attention head{'' if self.nhead == 1 else 's'}"]
-        parts += [masks[self.mask]] if masked else []
-        parts += ["the module returns scores (−E)"] if self.sign == "score" else []
-        parts += [f"computed in {self.precision}"] if self.precision else []
-        parts += ["in train mode (dropout at work)"] if self.train_mode else []
-        return ", ".join(parts) or "low energies fit"
-
-
-@dataclass(frozen=True)
-class Stated:
-    """What a user or a checkpoint's metadata says of a model; None where nothing does."""
-
-    head: HeadForm | None = None
-    nhead: int | None = None
-    mask: Mask | None = None
-    sign: Sign | None = None
-
-    @classmethod
-    def by(cls, settings: Mapping[str, str]) -> Stated:
-        """What settings, which were checked, say."""
-        mask: Any = settings.get("mask")
-        sign: Any = settings.get("sign")
-        nhead = settings.get("nhead")
-        return cls(stated_form(settings), None if nhead is None else int(nhead), mask, sign)
-
-    @property
-    def options(self) -> str:
-        """What was, or would have been, typed to state it."""
-        words = [] if self.head is None else ModelForm(self.head).options.split()
-        words += [
-            f"--{name} {value}" for name in ("nhead", "mask", "sign") if (value := getattr(self, name)) is not None
-        ]
-        return " ".join(words)
-
-    def allows(self, form: ModelForm) -> bool:
-        """Whether a form is none other than what is stated."""
-        return all(
-            said is None or said == own
-            for said, own in (
-                (self.head, form.head if form.head is not None else self.head),
-                (self.nhead, form.nhead if form.nhead is not None else self.nhead),
-                (self.mask, form.mask),
-                (self.sign, form.sign),
-            )
-        )
 
 
 @dataclass(frozen=True)
@@ -174,7 +73,8 @@ class Match:
         excess: Largest part of it that the rounding of stored energies does not explain.
         spread: Standard deviation of the owner's energies.
         samples: How many were compared.
-        misfit: In train mode, the mean negative log-likelihood of the residuals under those of repeated passes.
+        misfit: In train mode, the mean negative log-likelihood of the residuals under Laplace's distribution with the
+            mean and the standard deviation of repeated passes.
     """
 
     form: ModelForm
@@ -212,38 +112,6 @@ class Identity:
     nearest: tuple[Match, ...] = ()
 
 
-class FormTable(Protocol):
-    """Energies in every form at once."""
-
-    def __call__(
-        self,
-        module: nn.Module,
-        hidden_BSD: Tensor,
-        actions_BNHA: Tensor,
-        masks: Mapping[Mask, Tensor | None],
-        nheads: Collection[int] | None = None,
-        /,
-    ) -> Iterator[tuple[ModelForm, Tensor]]:
-        """Forms and their energies ``[B, N]``; ``nheads`` limits the numbers of attention heads to these."""
-
-
-Reform = Callable[[nn.Module, ModelForm], nn.Module]
-"""A copy of a module in another form."""
-
-
-@dataclass(frozen=True)
-class Forms:
-    """The forms that an architecture can have with the same keys.
-
-    Attributes:
-        table: Energies in all of them.
-        reform: A copy of a module in one of them.
-    """
-
-    table: FormTable
-    reform: Reform
-
-
 def identify(energy: EnergyFunction, batch: Batch, stated: Stated, forms: Forms | None) -> Identity:
     """Which form of a model gave the energies in a batch.
 
@@ -260,9 +128,9 @@ def identify(energy: EnergyFunction, batch: Batch, stated: Stated, forms: Forms 
     tried = sorted(_tried(energy, known, stated, forms), key=_distance)
     allowed = [match for match in tried if stated.allows(match.form)] or tried
     best = allowed[0]
-    if best.relative >= SAME_BELOW:
+    if best.relative >= SAME_BELOW and tried[0].relative >= SAME_BELOW:
         again = [*_in_precisions(energy, known, allowed[:_TRIED_AGAIN], forms)]
-        if min([best, *again], key=_distance).relative >= SAME_BELOW:
+        if min([best, *again], key=_distance).relative > OTHER_ABOVE:
             again += _in_train_mode(energy, known, allowed[:_TRIED_AGAIN], forms)
         allowed = sorted([*allowed, *again], key=_distance)
         best = allowed[0]
@@ -319,10 +187,14 @@ def _rows(batch: Batch, most: int) -> Batch:
 
 
 def _match(form: ModelForm, ours: Tensor, batch: Batch, computed: torch.dtype | None = None) -> Match:
-    """Ours ``[n]`` against the owner's, where both are finite; not finite in one alone is as far as can be."""
-    owner, ours = _owner(batch), ours.double().cpu()
+    """Ours ``[n]`` against the owner's, where both are finite; not finite in one alone is as far as can be.
+
+    A context that the form's mask hides whole has no energy: some kernels of attention give NaN there, others zero.
+    """
+    seen = _seen(batch, form.mask)
+    owner, ours = _owner(batch)[seen], ours.double().cpu()[seen]
     finite = torch.isfinite(owner)
-    if not bool(finite.any()) or bool((finite != torch.isfinite(ours)).any()):
+    if int(finite.sum()) < _FEWEST or bool((finite != torch.isfinite(ours)).any()):
         return Match(form, float("inf"), float("inf"), 1.0, len(owner))
     owner, ours = owner[finite], ours[finite]
     difference = (ours - owner).abs()
@@ -333,6 +205,13 @@ def _match(form: ModelForm, ours: Tensor, batch: Batch, computed: torch.dtype | 
     excess = (difference - allowance).clamp_min(0)
     spread = float(owner.std()) if len(owner) > 1 else 0.0
     return Match(form, float(difference.max()), float(excess.max()), spread, len(owner))
+
+
+def _seen(batch: Batch, mask: Mask) -> Tensor:
+    """Samples of whose context something is left, ``[n]`` bool."""
+    if batch.pad_mask is None or mask == "unused":
+        return torch.ones(len(batch), dtype=torch.bool)
+    return ~(~batch.pad_mask if mask == "visible" else batch.pad_mask).all(dim=1)
 
 
 def _spacing(value: Tensor, dtype: torch.dtype) -> Tensor:
@@ -421,7 +300,18 @@ def _in_precisions(
                 ours = _returned(other, batch, autocast)
             except (ModelFailed, RuntimeError):  # what a kernel lacks in this type
                 continue
-            yield _match(replace(match.form, precision=name), ours, batch, dtype or autocast)
+            form = replace(match.form, precision=name)
+            if dtype is not None and _is_in(batch, dtype):
+                yield _match(form, ours, batch, dtype)
+            elif (found := _match(form, ours, batch)).difference < _CLEARLY * match.difference:
+                yield found
+
+
+def _is_in(batch: Batch, dtype: torch.dtype) -> bool:
+    """Whether the owner's energies are numbers of this type."""
+    owner = _owner(batch)
+    owner = owner[torch.isfinite(owner)]
+    return bool((owner.to(dtype).double() == owner).all())
 
 
 def _in_train_mode(
@@ -429,11 +319,12 @@ def _in_train_mode(
 ) -> Iterator[Match]:
     """The nearest forms in train mode, where what is left is what repeated passes differ by.
 
-    Of the right form, squared residuals in units of each sample's own standard deviation average to one.
+    Of the right form, the owner's energies are one more pass.
     """
     owner = _owner(batch)
     for match in nearest:
         other = in_form(energy, match.form, forms)
+        still = _returned(other, batch)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             other.module.train()
@@ -444,10 +335,8 @@ def _in_train_mode(
         mean, deviation = passes.mean(dim=0), passes.std(dim=0)
         if not bool(torch.isfinite(passes).all()) or bool((deviation <= 0).any()):
             continue
-        score = (owner - mean) / deviation
-        bias = float(score.mean().abs()) * len(owner) ** 0.5
-        if 0.5 < float(score.square().mean()) < 1.8 and bias < 5 and float(score.abs().max()) < 8:
-            misfit = float((deviation.log() + 0.5 * score.square()).mean())
+        if is_one_more(owner, passes, still):
+            misfit = float((deviation.log() + (owner - mean).abs() / deviation).mean())
             yield replace(match, form=replace(match.form, train_mode=True), excess=0.0, misfit=misfit)
 
 

@@ -31,6 +31,7 @@ from energydiag.monitor.pending import Pending
 from energydiag.monitor.processes import are_many, is_main, of_first
 from energydiag.monitor.undisturbed import undisturbed
 from energydiag.monitor.unwrapping import unwrapped, why_not_alone
+from energydiag.monitor.verifying import Verified, verified
 from energydiag.monitor.weights import copied, gradient_norm, weight_numbers
 from energydiag.results import Finding
 from energydiag.runs import RunLog, Told, limits_of
@@ -229,6 +230,30 @@ class Monitor:
                     self._on_alert(finding)
         elif len(self._pending) >= MOST_WAITING:
             self.flush()
+
+    def verify(self, energies: Tensor, hidden: Tensor, actions: Tensor, pad_mask: Tensor | None = None) -> bool | None:
+        """Compares the loop's energies with those of the model as it is called here, and says once what comes out.
+
+        Call it once, after the loop computed the energies and before ``optimizer.step()``: weights are then the same.
+
+        Args:
+            energies: What the loop computed for these actions in these contexts, ``[n]``; in train mode too, as far as
+                dropout lets it be seen.
+            hidden: Contexts ``[n, S, D]`` or ``[n, D]``, as the loop has them before it calls the model.
+            actions: ``[n, H, A]``.
+            pad_mask: ``[n, S]``, True where a token is hidden.
+
+        Returns:
+            Whether they agree; None where nothing was compared: in other processes than the first, or after a failure.
+        """
+        if self._closed or not (is_main() if self._asked_main is None else self._asked_main):
+            return None
+        values = {"energies": energies, "hidden": hidden, "actions": actions, "pad_mask": pad_mask}
+        found: Verified | None = self._tried("agreement with the loop", lambda: verified(self._energy, values))
+        if found is None:
+            return None
+        self._tell(found.told, aloud=not found.agrees)
+        return found.agrees
 
     def record(self, step: int, **values: Any) -> None:
         """Logs numbers of a step without counting one, for what is known later or more seldom than the loss.

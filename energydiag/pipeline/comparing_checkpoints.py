@@ -156,7 +156,10 @@ def compare_diagnoses(
     states = [baseline_of(diagnosis, name, metrics) for name, diagnosis in diagnoses.items()]
     is_older = baseline is not None and any(FORM in number.bound_to for number in baseline.numbers)
     states = [_of_form(state) for state in states] if is_older else states
-    states = states if baseline is None else [baseline, *states]
+    if baseline is not None:
+        taken = baseline.side.name in diagnoses
+        name = f"{baseline.side.name} (baseline)" if taken else baseline.side.name
+        states = [replace(baseline, side=replace(baseline.side, name=name)), *states]
     numbers = {state.side.name: state.numbers for state in states}
     rows = changes(numbers)
     if not rows:

@@ -15,16 +15,8 @@ from energydiag.checkpoints.step import step_inside
 from energydiag.errors import EnergydiagError, InvalidCheckpoint, UsageError
 from energydiag.losses import info_nce_per_row
 from energydiag.models.energy_function import EnergyFunction, Mask
-from energydiag.models.identity import (
-    OTHER_ABOVE,
-    SAME_BELOW,
-    Forms,
-    Identity,
-    Match,
-    ModelForm,
-    Stated,
-    identify,
-)
+from energydiag.models.identity import OTHER_ABOVE, SAME_BELOW, Identity, Match, identify
+from energydiag.models.model_form import Forms, ModelForm, Stated
 from energydiag.pipeline.loading import ModelOptions, OpenCheckpoint, SharedForm, open_checkpoint
 from energydiag.training.validation import swap_ranks
 

@@ -1,0 +1,65 @@
+"""Whether the monitor measures the function that the training loop computes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import torch
+
+from energydiag.batches.named import as_batch, checked, resolve
+from energydiag.models.energy_function import EnergyFunction
+from energydiag.models.identity import identify
+from energydiag.models.model_form import Stated
+from energydiag.monitor.undisturbed import undisturbed
+
+
+class Verified(NamedTuple):
+    """What a comparison says.
+
+    Attributes:
+        told: In words.
+        agrees: Whether the loop's energies are those of the model as the monitor calls it.
+    """
+
+    told: str
+    agrees: bool
+
+
+def verified(energy: EnergyFunction, values: dict[str, Any]) -> Verified:
+    """Compares the energies that a loop computed with those of the model as the monitor calls it.
+
+    Args:
+        energy: As the monitor calls it, with the weights that the loop computed with.
+        values: ``hidden``, ``actions``, ``pad_mask`` and ``energies``, by the names of a dump.
+
+    Raises:
+        InvalidBatch: Shapes do not fit each other.
+        ModelFailed: The module raised.
+    """
+    where = "the batch to verify"
+    given = {
+        name: value.detach().cpu() if isinstance(value, torch.Tensor) else torch.as_tensor(value)
+        for name, value in values.items()
+        if value is not None
+    }
+    batch = as_batch(checked(resolve(given, where)[0], where))
+    with undisturbed(energy.module):
+        found = identify(replace(energy, mask="hidden"), batch, Stated(), None)
+    best = found.best
+    if found.verdict == "different":
+        return Verified(
+            f"the loop's energies are not the model's: largest difference {best.difference:.2g}, {best.relative:.2g} "
+            "standard deviations. What is measured here is another function than what is trained: see what the loop "
+            "does to contexts, actions and mask before it calls the model",
+            False,
+        )
+    form = best.form
+    masked = batch.pad_mask is not None and bool(batch.pad_mask.any())
+    agrees = (form.mask == energy.mask or not masked) and form.sign == energy.sign
+    told = f"largest difference {best.difference:.1g} over {best.samples} samples, {form.describe(masked)}"
+    if found.verdict == "undetermined":
+        return Verified(f"it is undetermined whether the loop's energies are the model's: {told}", False)
+    if agrees:
+        return Verified(f"the loop's energies are the model's: {told}", True)
+    return Verified(f"the loop calls the model in another way than the monitor: {told}", False)
