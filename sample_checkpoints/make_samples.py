@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 from making.dumps import HELDOUT_FILE, TRAIN_FILE, make_dumps
-from making.heads import RECIPES, make_head, small_batch
+from making.heads import RECIPES, make_head, small_batch, with_energies
 from safetensors.torch import load_file
 
 from energydiag.batches import load_batch
@@ -39,7 +39,9 @@ def main() -> None:
     if "package" in wanted:
         package = PACKAGED if arguments.out == HERE else arguments.out / "package"
         package.mkdir(parents=True, exist_ok=True)
-        few = small_batch(load_file(arguments.out / HELDOUT_FILE), PACKAGED_ROWS)
+        few = with_energies(
+            "original", arguments.out, small_batch(load_file(arguments.out / HELDOUT_FILE), PACKAGED_ROWS)
+        )
         write_safetensors(package / HELDOUT_FILE, few, {"source": f"{PACKAGED_ROWS} samples of {HELDOUT_FILE}"})
         shutil.copyfile(arguments.out / RECIPES["original"].file, package / RECIPES["original"].file)
 

@@ -170,7 +170,7 @@ EXPECTED = json.loads((FOREIGN / "expected.json").read_text())["energies"]
     ],
 )
 def test_what_trainers_wrote(name: str, trainer: str, options: Any, told: dict[str, str]) -> None:
-    energy, facts = loaded(FOREIGN / name, **options)
+    energy, facts = loaded(FOREIGN / name, pool="raw", **options)
     batch = make_batch(8)
     with torch.no_grad():
         found = energy(batch.hidden, batch.actions, batch.pad_mask).tolist()

@@ -322,7 +322,7 @@ def test_an_answer_that_is_no_energy_is_refused(numbers: int) -> None:
 
 
 def test_what_the_model_raises_is_told_with_the_shapes(head: CrossAttentionEnergy) -> None:
-    with pytest.raises(ModelFailed, match=r"RuntimeError on hidden \[2, 5, 13\] and actions \[2, 4, 3\]"):
+    with pytest.raises(ModelFailed, match=r"raised RuntimeError, called with hidden \[2, 5, 13\], actions \[2, 4, 3\]"):
         pairwise_energies(head, torch.randn(2, TOKENS, 13), torch.randn(2, STEPS, ACTION))
 
 

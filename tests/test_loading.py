@@ -59,7 +59,7 @@ def test_state_dict_inside_another(tmp_path: Path, container: str, beside: objec
 
 def test_safetensors_with_metadata_needs_no_options(tmp_path: Path) -> None:
     path = tmp_path / "c.bin"  # the content decides, not the name
-    save_file(weights(), path, {"head": "rescaled", "nhead": "2", "tau": "0.3"})
+    save_file(weights(), path, {"head": "rescaled", "pool": "features", "nhead": "2", "tau": "0.3"})
     assert_is_the_head(path)
     assert load_checkpoint(path).settings["tau"] == "0.3"
 
@@ -79,6 +79,7 @@ def test_what_the_keys_cannot_tell_is_asked_for(
     with pytest.raises(UsageError) as caught:
         load_checkpoint(saved(tmp_path / "c.pt", weights()), **told)
     assert {word for word in str(caught.value).split() if word.startswith("--")} == set(asked)
+    assert "dump `energies`" in caught.value.next_step
 
 
 @pytest.mark.parametrize("nhead", [0, -1, 3, "²", "two"])
@@ -87,7 +88,9 @@ def test_a_number_of_heads_that_cannot_be(tmp_path: Path, nhead: object) -> None
         load_checkpoint(saved(tmp_path / "c.pt", weights()), head="linear", nhead=nhead)
 
 
-@pytest.mark.parametrize("told", [{"head": "sigmoid"}, {"sign": "minus"}, {"model": "resnet"}])
+@pytest.mark.parametrize(
+    "told", [{"head": "square"}, {"pool": "mean"}, {"mask": "half"}, {"sign": "minus"}, {"model": "resnet"}]
+)
 def test_a_setting_of_no_known_name(tmp_path: Path, told: dict[str, str]) -> None:
     with pytest.raises(UsageError, match=next(iter(told.values()))):
         load_checkpoint(saved(tmp_path / "c.pt", weights()), **{**TOLD, **told})

@@ -140,7 +140,7 @@ class _Counting(nn.Module):
 
     def forward(self, hidden: Tensor, actions: Tensor, mask: Tensor | None = None) -> Tensor:
         self.calls += 1
-        answer: Tensor = self.head(hidden * (1 + 1e-3 * self.calls), actions, mask)
+        answer: Tensor = self.head(hidden * (1 + 1e-3 * self.calls * torch.arange(CONTEXT)), actions, mask)
         return answer
 
 

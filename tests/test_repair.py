@@ -165,7 +165,7 @@ def test_a_small_repair_from_beginning_to_end(tmp_path: Path) -> None:
     assert Repair.from_dict(repair.to_dict()).to_dict() == repair.to_dict()
     assert {p.name for p in (tmp_path / "runs").iterdir()} >= {"control-0", "control-1", "after-0", "after-1"}
     loaded = load_checkpoint(repair.checkpoint)
-    assert loaded.settings["head"] == "linear"
+    assert loaded.settings["head"] == "linear-features"
     assert inspect(loaded, smaller).measurement("auroc.swap") is not None
 
 

@@ -151,8 +151,7 @@ def checked(named: Mapping[str, Tensor], path: Path | str) -> dict[str, Tensor]:
         )
     if hidden.dim() < 2:
         raise InvalidBatch(
-            f"`hidden` in {path} must be [N, S, D] (tokens), [N, D] (one vector) or [N, …] (as images are); it is "
-            f"{list(hidden.shape)}, one number a sample.",
+            f"`hidden` in {path} must be [N, S, D] or [N, D], or [N, …] as images are; it is {list(hidden.shape)}.",
             "dump what the energy head is given as context, all samples in one tensor.",
         )
     if actions.dim() not in (2, 3) or actions.shape[0] != samples:
@@ -162,7 +161,7 @@ def checked(named: Mapping[str, Tensor], path: Path | str) -> dict[str, Tensor]:
     tokens = hidden.shape[1] if hidden.dim() == 3 else None
     if "pad_mask" in named and tokens is None and hidden.dim() != 2:
         raise InvalidBatch(
-            f"`pad_mask` in {path} hides tokens, but `hidden` {list(hidden.shape)} has none: tokens are [N, S, D].",
+            f"`hidden` in {path} must be [N, S, D] or [N, D] where there is a `pad_mask`; it is {list(hidden.shape)}.",
             "leave the mask out, or dump the contexts as tokens [N, S, D].",
         )
     expected: dict[str, list[int | None]] = {

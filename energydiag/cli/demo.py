@@ -10,7 +10,7 @@ import typer
 from energydiag.cli import options as o
 from energydiag.cli.output import destinations, progress_bar, write, write_figures
 
-_HEAD, _NHEAD, _TAU = "original", 8, 0.5
+_TAU = 0.5
 
 
 def demo(
@@ -28,12 +28,11 @@ def demo(
         with progress_bar(quiet) as progress:
             from energydiag.pipeline import ModelOptions, inspect_checkpoint
 
-            options = f"--head {_HEAD} --nhead {_NHEAD} --tau {_TAU}"
-            command = f"energydiag inspect checkpoint {checkpoint} --batch {batch} {options}"
+            command = f"energydiag inspect checkpoint {checkpoint} --batch {batch} --tau {_TAU}"
             diagnosis = inspect_checkpoint(
                 checkpoint,
                 batch,
-                ModelOptions(head=_HEAD, nhead=_NHEAD),
+                ModelOptions(),
                 command=command.split(),
                 tau=_TAU,
                 progress=progress,

@@ -1,7 +1,8 @@
 """Rescaled head: a sigmoid twice as wide that bends half as fast.
 
 ## What it changes
-The activation that produces the energy becomes `E = 2.0·sigmoid(0.5·raw) + 0.1`, in (0.1, 2.1).
+The activation that produces the energy becomes `E = 2.0·sigmoid(0.5·raw) + 0.1`, in (0.1, 2.1). The steps are averaged
+where they were: in the design's own head that is before the prediction head.
 
 ## Why it helps
 It is the design's first part. Arithmetic: `2·sigmoid(r/2) + 0.1 = 1.1 + tanh(r/4)`, `sigmoid(r) = ½ + ½·tanh(r/2)`.

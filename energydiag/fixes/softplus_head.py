@@ -1,7 +1,7 @@
 """Softplus head: energies above 0 without an upper end.
 
 ## What it changes
-The activation that produces the energy becomes `softplus(raw) + 1e-4`, and an L2 anchor of weight 0.001 on the energies
+The activation that produces the energy becomes `softplus(raw) + 1e-6`, and an L2 anchor of weight 0.001 on the energies
 keeps them from drifting.
 
 ## Why it helps
@@ -34,6 +34,6 @@ def _edit(plan: TrainingPlan, patient: Patient) -> TrainingPlan | Refusal:
 FIX = Fix(
     name="softplus-head",
     handles=("ED101", "ED103", "ED702"),
-    changes="E = softplus(raw) + 1e-4 instead of the head's activation, anchor 0.001·E²",
+    changes="E = softplus(raw) + 1e-6 instead of the head's activation, anchor 0.001·E²",
     edit=_edit,
 )

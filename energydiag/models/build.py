@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from energydiag.discovery import discover
 from energydiag.errors import InvalidCheckpoint, UsageError
-from energydiag.heads import ACTIVATIONS, POOLINGS, stated_form
+from energydiag.heads import ACTIVATIONS, stated_form
 from energydiag.models.architecture import Architecture
 from energydiag.models.calling import DIRECT, Calling, calling_of
 from energydiag.models.energy_function import MASKS, EnergyFunction, Mask, Sign
@@ -187,7 +187,7 @@ def _mask(text: str) -> Mask:
 def _require(architecture: Architecture, settings: Mapping[str, str]) -> None:
     missing = [name for name in architecture.asks_for if name not in settings]
     if missing:
-        choices = {"head": f"{'|'.join(ACTIVATIONS)} (and --pool {'|'.join(POOLINGS)})", "nhead": "N"}
+        choices = {"head": "|".join(ACTIVATIONS), "nhead": "N"}
         options = " ".join(f"--{name} {choices.get(name, 'VALUE')}" for name in missing)
         raise UsageError(
             f"Neither the keys nor the metadata of this {architecture.name} checkpoint tell its "

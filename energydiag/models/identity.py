@@ -53,6 +53,9 @@ _CHUNK = 16
 _KINDRED = 2.0
 """How much farther than the best form another may be to give the same numbers within rounding."""
 
+_AS_MUCH = 1.5
+"""Times what rounding moves energies by, up to which it explains a difference (heuristic: two of them make 1.4)."""
+
 _CLEARLY = 0.5
 """Part of the difference that another precision must leave for it to be called the reason (heuristic)."""
 
@@ -75,6 +78,7 @@ class Match:
         samples: How many were compared.
         misfit: In train mode, the mean negative log-likelihood of the residuals under Laplace's distribution with the
             mean and the standard deviation of repeated passes.
+        explained: What rounding moves this form's energies by as much, such as ``"bfloat16"``; empty where none does.
     """
 
     form: ModelForm
@@ -83,6 +87,7 @@ class Match:
     spread: float
     samples: int
     misfit: float = 0.0
+    explained: str = ""
 
     @property
     def relative(self) -> float:
@@ -132,14 +137,15 @@ def identify(energy: EnergyFunction, batch: Batch, stated: Stated, forms: Forms 
         again = [*_in_precisions(energy, known, allowed[:_TRIED_AGAIN], forms)]
         if min([best, *again], key=_distance).relative > OTHER_ABOVE:
             again += _in_train_mode(energy, known, allowed[:_TRIED_AGAIN], forms)
+        if min([best, *again], key=_distance).relative > OTHER_ABOVE:
+            again += _explained(energy, known, allowed[:_TRIED_AGAIN], forms)
         allowed = sorted([*allowed, *again], key=_distance)
         best = allowed[0]
     same = [match for match in allowed if match.relative < SAME_BELOW]
     if not best.form.train_mode and same:
         best, same = _on_more(energy, batch, same, forms)
-    verdict: Verdict = (
-        "same" if best.relative < SAME_BELOW else "undetermined" if best.relative <= OTHER_ABOVE else "different"
-    )
+    is_near = best.relative <= OTHER_ABOVE or bool(best.explained)
+    verdict: Verdict = "same" if best.relative < SAME_BELOW else "undetermined" if is_near else "different"
     if best.spread <= 1e-6 * _level(batch) and verdict == "same":
         verdict = "undetermined"  # energies that do not differ tell no forms apart
     kindred = [match for match in same if _is_kindred(match, best)]
@@ -167,8 +173,9 @@ def _owner(batch: Batch) -> Tensor:
     return batch.energies.double()
 
 
-def _distance(match: Match) -> tuple[float, float, float]:
-    return match.relative, match.misfit, match.difference
+def _distance(match: Match) -> tuple[bool, float, float, float]:
+    is_far = match.relative > OTHER_ABOVE and not match.explained
+    return is_far, match.relative, match.misfit, match.difference
 
 
 def _is_kindred(match: Match, best: Match) -> bool:
@@ -305,6 +312,47 @@ def _in_precisions(
                 yield _match(form, ours, batch, dtype)
             elif (found := _match(form, ours, batch)).difference < _CLEARLY * match.difference:
                 yield found
+
+
+def _explained(energy: EnergyFunction, batch: Batch, nearest: Sequence[Match], forms: Forms | None) -> Iterator[Match]:
+    """Forms whose difference is no larger than what rounding moves them by.
+
+    Two machines that both compute in bfloat16 differ by about what each of them is away from float32.
+    """
+    owner = _owner(batch)
+    for match in nearest:
+        plain = in_form(energy, match.form, forms)
+        base = _returned(plain, batch)
+        residual = _rms(owner - base)
+        for name, moved in _rounded(plain, batch, base):
+            if residual <= _AS_MUCH * moved:
+                yield replace(match, explained=name)
+                break
+
+
+def _rounded(energy: EnergyFunction, batch: Batch, base: Tensor) -> Iterator[tuple[str, float]]:
+    """Kinds of rounding, and what each moves energies by; the finest first."""
+    contexts = batch.hidden.dtype
+    if contexts in (torch.bfloat16, torch.float16):
+        spread = torch.finfo(contexts).eps / 12**0.5
+        noise = torch.randn(batch.hidden.shape, generator=torch.Generator().manual_seed(0))
+        jittered = replace(batch, hidden=batch.hidden.float() * (1 + spread * noise))
+        yield f"contexts dumped in {_name(contexts)}", _rms(_returned(energy, jittered) - base)
+    for dtype in (torch.float16, torch.bfloat16):
+        try:
+            other = replace(energy, module=copy.deepcopy(energy.module).to(dtype))
+            yield _name(dtype), _rms(_returned(other, batch) - base)
+        except (ModelFailed, RuntimeError):  # what a kernel lacks in this type
+            continue
+
+
+def _rms(value: Tensor) -> float:
+    finite = value[torch.isfinite(value)]
+    return float(finite.square().mean().sqrt()) if len(finite) else float("inf")
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _is_in(batch: Batch, dtype: torch.dtype) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,15 +44,78 @@ class Identified:
     facts: MutableMapping[str, str]
 
 
-def identified(path: Path, options: ModelOptions, batch: Batch, tau: float) -> Identified:
+def load_checkpoint(
+    path: str | Path,
+    model: str | None = None,
+    head: str | None = None,
+    nhead: int | None = None,
+    sign: str | None = None,
+    model_arguments: Mapping[str, str] | None = None,
+    device: str = "cpu",
+    dtype: str | None = None,
+    candidates: bool = False,
+    weights: str | None = None,
+    allow_globals: Sequence[str] = (),
+    pool: str | None = None,
+    mask: str | None = None,
+    ignore_keys: Sequence[str] = (),
+    batch: Batch | None = None,
+) -> EnergyFunction:
+    """The energy function that a checkpoint holds, in eval mode.
+
+    Args:
+        path: The checkpoint: a file of ``torch.save`` or safetensors, an index of several, or a folder of them or of
+            ``torch.distributed.checkpoint``. Only the energy head's tensors are read.
+        model: How to rebuild it; see `ModelOptions`. A factory's code is run.
+        head: The head's activation or whole form; see `ModelOptions`.
+        nhead: Number of attention heads, likewise.
+        sign: ``"score"`` if high means good.
+        model_arguments: Keyword arguments of a factory, as text.
+        device: Where to compute.
+        dtype: Type to compute in; None keeps the checkpoint's.
+        candidates: Whether a factory's module takes ``[B, N, …]`` actions and answers with ``[B, N]``.
+        weights: Which of several sets of weights in it; see `ModelOptions`.
+        allow_globals: Classes that its pickle may use; see `ModelOptions`.
+        pool: Where the head averages the action steps; see `ModelOptions`.
+        mask: What True means in the mask that reaches the model; see `ModelOptions`.
+        ignore_keys: Patterns of keys that the model does not read.
+        batch: With ``energies`` of this checkpoint: what its keys cannot tell is then found, and proven.
+
+    Raises:
+        UnreadableFile: The file is missing, truncated, of no known format, not safe to read, or damaged where the
+            head is (what is flipped elsewhere is told by `inspect` of the file).
+        InvalidCheckpoint: Its tensors do not fit the model.
+        UsageError: Something that the keys cannot tell was not given.
+    """
+    options = ModelOptions(
+        model,
+        model_arguments,
+        head,
+        nhead,
+        sign,
+        device,
+        dtype,
+        candidates,
+        weights,
+        allow_globals,
+        pool,
+        mask,
+        ignore_keys,
+    )
+    opened = open_checkpoint(Path(path), options)
+    if batch is None or batch.energies is None:
+        return opened.build()
+    return identified(opened, batch, tau=1.0).energy
+
+
+def identified(opened: OpenCheckpoint, batch: Batch, tau: float) -> Identified:
     """The model of a checkpoint, in the form that the batch's energies prove.
 
     Where ``options.shared`` is given, several checkpoints share the dump: one that its energies do not belong to is
     then no error.
 
     Args:
-        path: The checkpoint.
-        options: What its keys may not tell.
+        opened: The checkpoint.
         batch: What it is to be measured on.
         tau: For the loss that a wrong form would have.
 
@@ -61,9 +124,10 @@ def identified(path: Path, options: ModelOptions, batch: Batch, tau: float) -> I
         UsageError: They are this model's in another form than was stated, or nothing tells its form.
         EnergydiagError: As `load_checkpoint`.
     """
+    path, options = opened.path, opened.options
     if options.energies_of is not None:
         options = replace(options, shared=_shared_by(Path(options.energies_of), options, batch))
-    opened = open_checkpoint(path, options)
+        opened = replace(opened, options=options).with_shared()
     if batch.energies is None:
         return _assumed(opened, batch, tau)
     whose = owner_of(batch)
@@ -153,6 +217,8 @@ def _proven(opened: OpenCheckpoint, batch: Batch, found: Identity) -> Identified
             f"{best.samples} samples, {best.relative:.1%} of the energies' standard deviation (below "
             f"{SAME_BELOW:.0%} it is the same, above {OTHER_ABOVE:.0%} another); {form.describe(_hides(batch))}"
         )
+        if best.explained:
+            words += f". Rounding explains it: {best.explained} moves this model's energies by as much"
         if best.relative < SAME_BELOW:
             words = f"undetermined: the dump's `energies` are all the same, so any form gives them; {form.describe()}"
         return Identified(opened.with_settings(settings).build(), _told(opened, "undetermined", words))

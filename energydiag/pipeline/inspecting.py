@@ -23,7 +23,7 @@ from energydiag.models.calling import DIRECT
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.pipeline.identifying import identified
 from energydiag.pipeline.inspecting_run import RUN_RULES
-from energydiag.pipeline.loading import ModelOptions
+from energydiag.pipeline.loading import ModelOptions, open_checkpoint
 from energydiag.probes import Evidence, MeasuringSettings, run_probes
 from energydiag.results import Diagnosis, Skipped
 from energydiag.rules import judge
@@ -137,9 +137,10 @@ def inspect_checkpoint(
     Raises:
         EnergydiagError: As `load_checkpoint`, `load_batch` and `inspect`.
     """
+    opened = open_checkpoint(checkpoint, model)
     loaded = read_batch(dump)
     check = loaded.check()
-    found = identified(checkpoint, model, loaded.batch, options.get("tau") or ASSUMED_TAU)
+    found = identified(opened, loaded.batch, options.get("tau") or ASSUMED_TAU)
     facts = found.facts
     diagnosis = inspect(found.energy, loaded.batch, **options)
     unread = (Skipped(f"batch.{name}", "this key of the dump means nothing here") for name in loaded.unknown)

@@ -108,65 +108,6 @@ class SharedForm:
     checkpoint: str
 
 
-def load_checkpoint(
-    path: str | Path,
-    model: str | None = None,
-    head: str | None = None,
-    nhead: int | None = None,
-    sign: str | None = None,
-    model_arguments: Mapping[str, str] | None = None,
-    device: str = "cpu",
-    dtype: str | None = None,
-    candidates: bool = False,
-    weights: str | None = None,
-    allow_globals: Sequence[str] = (),
-    pool: str | None = None,
-    mask: str | None = None,
-    ignore_keys: Sequence[str] = (),
-) -> EnergyFunction:
-    """The energy function that a checkpoint holds, in eval mode.
-
-    Args:
-        path: The checkpoint: a file of ``torch.save`` or safetensors, an index of several, or a folder of them or of
-            ``torch.distributed.checkpoint``. Only the energy head's tensors are read.
-        model: How to rebuild it; see `ModelOptions`. A factory's code is run.
-        head: The head's activation or whole form; see `ModelOptions`.
-        nhead: Number of attention heads, likewise.
-        sign: ``"score"`` if high means good.
-        model_arguments: Keyword arguments of a factory, as text.
-        device: Where to compute.
-        dtype: Type to compute in; None keeps the checkpoint's.
-        candidates: Whether a factory's module takes ``[B, N, …]`` actions and answers with ``[B, N]``.
-        weights: Which of several sets of weights in it; see `ModelOptions`.
-        allow_globals: Classes that its pickle may use; see `ModelOptions`.
-        pool: Where the head averages the action steps; see `ModelOptions`.
-        mask: What True means in the mask that reaches the model; see `ModelOptions`.
-        ignore_keys: Patterns of keys that the model does not read.
-
-    Raises:
-        UnreadableFile: The file is missing, truncated, of no known format, not safe to read, or damaged where the
-            head is (what is flipped elsewhere is told by `inspect` of the file).
-        InvalidCheckpoint: Its tensors do not fit the model.
-        UsageError: Something that the keys cannot tell was not given.
-    """
-    options = ModelOptions(
-        model,
-        model_arguments,
-        head,
-        nhead,
-        sign,
-        device,
-        dtype,
-        candidates,
-        weights,
-        allow_globals,
-        pool,
-        mask,
-        ignore_keys,
-    )
-    return read_checkpoint(Path(path), options)[0]
-
-
 class _Facts(UserDict[str, str]):
     """Facts of a file, one of which is waited for when it is asked for."""
 
@@ -225,6 +166,16 @@ class OpenCheckpoint:
     def with_settings(self, settings: Mapping[str, str]) -> OpenCheckpoint:
         """The same with what was found out."""
         return replace(self, plan=replace(self.plan, settings={**self.plan.settings, **settings}))
+
+    def with_shared(self) -> OpenCheckpoint:
+        """The same with the form that was proven on another checkpoint, if this one has the same keys and shapes.
+
+        What the user or the checkpoint's own metadata says comes first.
+        """
+        shared = self.options.shared
+        if shared is None or shared.outline != self.outline:
+            return self
+        return self.with_settings({**shared.settings, **self.plan.settings})
 
     def without_unexpected(self) -> OpenCheckpoint:
         """The same without the keys that the model does not have."""
@@ -287,19 +238,7 @@ def open_checkpoint(path: Path, options: ModelOptions) -> OpenCheckpoint:
     kept = {key: value for key, value in facts.items() if value or key == "sha256"}
     own = {key: value for key, value in tensors.items() if key not in never_read}
     left = tuple(key for key in unexpected if key not in never_read)
-    opened = OpenCheckpoint(path, options, plan, own, left, _Facts(kept, weights.check))
-    return _with_shared(opened)
-
-
-def _with_shared(opened: OpenCheckpoint) -> OpenCheckpoint:
-    """With the form that was proven on another checkpoint, where this one has the same keys and shapes.
-
-    What the user or the checkpoint's own metadata says comes first.
-    """
-    shared = opened.options.shared
-    if shared is None or shared.outline != opened.outline:
-        return opened
-    return opened.with_settings({**shared.settings, **opened.plan.settings})
+    return OpenCheckpoint(path, options, plan, own, left, _Facts(kept, weights.check)).with_shared()
 
 
 def _is_ignored(key: str, patterns: Sequence[str]) -> bool:

@@ -15,7 +15,7 @@ from energydiag.pipeline.arms import Progress
 from energydiag.pipeline.identifying import identified, shared_form
 from energydiag.pipeline.inspecting import ASSUMED_TAU
 from energydiag.pipeline.inspecting_run import inspect_run
-from energydiag.pipeline.loading import ModelOptions
+from energydiag.pipeline.loading import ModelOptions, open_checkpoint
 from energydiag.pipeline.repairing import RepairOptions, assist, examine, fix_and_retrain, plan_repair
 from energydiag.pipeline.splitting import split_by_episode
 from energydiag.results import Repair
@@ -85,12 +85,13 @@ def repair_checkpoint(
     """
     ranks = Ranks.current()
     with ranks.agreement():
+        opened = open_checkpoint(checkpoint, model)
         proof = read_batch(dump)
         training = None if train_dump is None else read_batch(train_dump)
         loaded = [one.batch for one in (proof, training) if one is not None]
         known = next((one for one in loaded if one.energies is not None), proof.batch)
-        model = replace(model, shared=shared_form([checkpoint], [model], known))
-        found = identified(checkpoint, model, known, tau or ASSUMED_TAU)
+        shared = replace(model, shared=shared_form([checkpoint], [model], known))
+        found = identified(replace(opened, options=shared), known, tau or ASSUMED_TAU)
         energy, facts = found.energy, found.facts
         if training is None:
             train_batch, heldout = split_by_episode(proof.batch, holdout_fraction, options.base.seed)

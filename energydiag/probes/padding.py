@@ -86,7 +86,7 @@ def garbage_effects(evidence: Evidence, part: Batch) -> FloatArray:
 def _lacks_padding(batch: Batch) -> str:
     """Why nothing can be said of the mask, or an empty text."""
     if batch.hidden.dim() != 3:
-        return "the context is no sequence of tokens"
+        return f"the context is {'pooled' if batch.hidden.dim() == 2 else 'no sequence'} and has no tokens"
     if batch.pad_mask is None:
         return "the dump has no `pad_mask`"
     return "" if bool(batch.pad_mask.any()) else "no token is hidden"

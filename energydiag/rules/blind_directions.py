@@ -9,8 +9,8 @@ No loss can teach what the model cannot see. Too large an action has the energy 
 orthogonal to both directions, so a correction never moves along them.
 
 ## Example
-The sample `original` has a LayerNorm over the raw action: scaling has .000003 of noise's effect, shifting .00000002;
-AUROC against actions of 1.5 times the size is .41. In `healthy`, which has none, they have .82 and 1.07, and that
+The sample `original` has a LayerNorm over the raw action: scaling has .00003 of noise's effect, shifting .00000006;
+AUROC against actions of 1.5 times the size is .43. In `healthy`, which has none, they have .82 and 1.07, and that
 AUROC is .99.
 
 ## What to do

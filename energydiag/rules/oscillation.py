@@ -11,7 +11,7 @@ and the checkpoint that is kept depends on the moment.
 
 ## Example
 A loss of 2 ± .3 that goes up and down every second row: one period holds nearly all of the variance, with an amplitude
-of 15 %. In `sample_checkpoints/runs/original` the largest share is .16; noise as smooth reaches .40 once in
+of 15 %. In `sample_checkpoints/runs/original` the largest share is .13; noise as smooth reaches .40 once in
 a thousand times.
 
 ## What to do

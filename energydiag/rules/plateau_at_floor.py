@@ -10,7 +10,7 @@ trained away, and its gradient keeps pushing raw values onto the flat ends of th
 
 ## Example
 `sample_checkpoints/runs/original`: sigmoid head (R = 1), τ = .5, 63 negatives. The floor is 2.25, chance 4.16; over
-the last 13 rows InfoNCE is 2.57, over the second half it fell by .03. 96 % of the raw values are saturated.
+the last 13 rows InfoNCE is 2.57, over the second half it fell by .06. 95 % of the raw values are saturated.
 
 ## What to do
 Give the energy a range: `linear-head` or `softplus-head`; or `rescaled-head` with a lower temperature (R = 2, τ = .3:

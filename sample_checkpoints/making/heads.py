@@ -15,8 +15,8 @@ from torch import Tensor
 
 from energydiag.atomic import write_with
 from energydiag.batch import Batch
-from energydiag.heads import head_form
 from energydiag.files.write_safetensors import write_safetensors
+from energydiag.heads import head_form
 from energydiag.models.cross_attention import CrossAttentionEnergy
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.plan import Descent, TrainingPlan
@@ -89,21 +89,22 @@ RECIPES = {
 }
 
 
+def build(recipe: Recipe, context: int, actions: int) -> CrossAttentionEnergy:
+    """The module of a sample, for contexts and actions of these widths."""
+    module = CrossAttentionEnergy(
+        context, actions, hidden=HIDDEN, nhead=NHEAD, head=recipe.head, normalise_actions=recipe.normalise_actions
+    )
+    module.position_dropout.p = recipe.dropout
+    return module
+
+
 def make_head(name: str, batch: Batch, out: Path, seed: int) -> None:
     """Trains the sample ``name`` on ``batch`` and writes its checkpoint and its training log below ``out``."""
     recipe, started = RECIPES[name], time.perf_counter()
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)  # sums come out the same on any number of cores
     torch.manual_seed(seed)
-    module = CrossAttentionEnergy(
-        batch.hidden.shape[-1],
-        batch.actions.shape[-1],
-        hidden=HIDDEN,
-        nhead=NHEAD,
-        head=recipe.head,
-        normalise_actions=recipe.normalise_actions,
-    )
-    module.position_dropout.p = recipe.dropout
+    module = build(recipe, batch.hidden.shape[-1], batch.actions.shape[-1])
     plan = dataclasses.replace(recipe.plan, seed=seed)
     rows = train(EnergyFunction(module, "cross-attention"), batch, plan).rows
     state = {recipe.prefix + key: value for key, value in module.state_dict().items()}
@@ -136,6 +137,17 @@ def write_log(folder: Path, rows: Sequence[LogRow], recipe: Recipe, plan: Traini
     config = {**head_form(recipe.head).settings, "nhead": NHEAD, "hidden": HIDDEN, **dataclasses.asdict(plan)}
     write_with(folder / "metrics.csv", write_rows)
     write_with(folder / "config.json", lambda path: path.write_text(json.dumps(config, indent=2) + "\n"))
+
+
+def with_energies(name: str, out: Path, dump: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A dump with what the code that trained the sample ``name`` gives for it: `build`, with the saved weights."""
+    recipe = RECIPES[name]
+    module = build(recipe, dump["hidden"].shape[-1], dump["actions"].shape[-1]).eval()
+    state = torch.load(out / recipe.file, weights_only=True)
+    module.load_state_dict({key.removeprefix(recipe.prefix): value for key, value in state.items()})
+    with torch.no_grad():
+        energies = module(dump["hidden"].float(), dump["actions"].float(), dump["pad_mask"])
+    return {**dump, "energies": energies}
 
 
 def small_batch(dump: dict[str, Tensor], rows: int) -> dict[str, Tensor]:

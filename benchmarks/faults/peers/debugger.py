@@ -163,9 +163,10 @@ class Debugger(Watcher):
     def _show_sigmoid_head(self) -> None:
         inner = inner_of(self.module)
         head = inner.head
-        if isinstance(head, nn.Module):  # energydiag's own: the mean over the steps of the action, then a sigmoid
-            if head.kind.name == "original":
-                handle = head.register_forward_pre_hook(lambda _, given: self._head(given[0].mean(dim=(-2, -1))))
+        if isinstance(head, nn.Module):  # energydiag's own: mean features, raw output, sigmoid
+            if head.form.name == "original":
+                last = inner.prediction_head
+                handle = last.register_forward_hook(lambda _module, _given, raw: self._head(raw.flatten(1).mean(dim=1)))
                 self.handles.append(handle.remove)
         elif torch.equal(head(torch.zeros(1)), torch.sigmoid(torch.zeros(1)) + 1e-6):
 
