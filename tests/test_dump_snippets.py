@@ -110,6 +110,18 @@ class Policy(nn.Module):
         return output
 
 
+class EnergyHead(nn.Module):
+    """An energy of the visible states and the chunk, with weights that are the same everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.linspace(-1, 1, WIDTH * STEPS * ACTION).reshape(WIDTH, -1).sin())
+
+    def forward(self, hidden: Tensor, actions: Tensor, pad_mask: Tensor) -> Tensor:
+        seen = hidden.float().masked_fill(pad_mask[..., None], 0.0).sum(dim=1)
+        return ((seen @ self.weight) * actions.flatten(1)).sum(dim=1)
+
+
 def record(policy: nn.Module) -> list[Rows]:
     """What the policy computes from now on where it does not train; the samples are told apart by their pictures."""
     seen: list[Rows] = []
@@ -144,7 +156,7 @@ def plain(training: Episodes, heldout: Episodes, code: str) -> list[Rows]:
     policy.to(torch.bfloat16)
     learn(policy, training)
     seen = record(policy)
-    names = {"NUM_PATCHES": PATCHES, "slots": slice(-STEPS, None), "action_head": policy.action_head}
+    names = {"NUM_PATCHES": PATCHES, "slots": slice(-STEPS, None), "action_head": policy.action_head, **HEAD}
     exec(code, names | {"policy": policy, "heldout": DataLoader(heldout, 3)})
     return seen
 
@@ -171,7 +183,7 @@ def lightning(training: Episodes, heldout: Episodes, code: str) -> list[Rows]:
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     Trainer(max_epochs=1, **quiet).fit(module, DataLoader(training, 4, shuffle=True), loader)
     seen = record(module.policy)
-    exec(code, {"module": module, "heldout": loader})
+    exec(code, {"module": module, "heldout": loader, **HEAD})
     return seen
 
 
@@ -193,7 +205,7 @@ def transformers(training: Episodes, heldout: Episodes, code: str) -> list[Rows]
     )
     policy = Policy()
     seen = record(policy)
-    exec(code, {"policy": policy, "arguments": arguments, "training": training, "heldout": heldout})
+    exec(code, {"policy": policy, "arguments": arguments, "training": training, "heldout": heldout, **HEAD})
     return seen
 
 
@@ -201,7 +213,7 @@ def ranks(training: Episodes, heldout: Episodes, code: str) -> list[Rows]:
     policy = Policy()
     learn(policy, training)
     seen = record(policy)
-    exec(code, {"policy": policy, "heldout": DataLoader(heldout, 3, drop_last=True)})
+    exec(code, {"policy": policy, "heldout": DataLoader(heldout, 3, drop_last=True), **HEAD})
     return seen
 
 
@@ -212,9 +224,11 @@ def torchrun(training: Episodes, heldout: Episodes, code: str) -> list[Rows]:
     policy = Policy()
     seen = record(policy)
     sampler = DistributedSampler(heldout, drop_last=True)
-    exec(code, {"policy": policy, "heldout": DataLoader(heldout, 3, sampler=sampler)})
+    exec(code, {"policy": policy, "heldout": DataLoader(heldout, 3, sampler=sampler), **HEAD})
     return seen
 
+
+HEAD = {"energy_head": EnergyHead()}
 
 RUNS: dict[str, tuple[Callable[[Episodes, Episodes, str], list[Rows]], int]] = {
     "A loop of your own": (plain, 20),
@@ -281,6 +295,8 @@ def test_a_snippet_dumps_what_the_policy_computed(
         assert torch.equal(got.actions, heldout.actions[order])
         assert got.policy_actions is not None
         assert torch.equal(got.policy_actions, seen["policy_actions"].float())
+        assert got.energies is not None
+        torch.testing.assert_close(got.energies, EnergyHead()(got.hidden[:], got.actions, got.pad_mask[:]))
         assert got.episode is not None
         assert torch.equal(got.episode, heldout.episode[order])
         assert (got.layer_actions is not None) == (heading == "A loop of your own")
