@@ -32,7 +32,7 @@ from energydiag.files.tensor_file import read_tensor_file
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.places import places_of_module
 from energydiag.pipeline import ModelOptions, inspect, load_checkpoint
-from energydiag.pipeline.loading import read_checkpoint
+from energydiag.pipeline.loading import open_checkpoint
 
 FOREIGN = Path(__file__).parent / "foreign"
 TOLD: dict[str, Any] = {"head": "rescaled", "nhead": 2}
@@ -51,7 +51,8 @@ def saved(path: Path, contents: Any, **how: Any) -> Path:
 
 
 def loaded(path: Path, **options: Any) -> tuple[EnergyFunction, dict[str, str]]:
-    energy, facts = read_checkpoint(path, ModelOptions(**TOLD, **options))
+    opened = open_checkpoint(path, ModelOptions(**TOLD, **options))
+    energy, facts = opened.build(), opened.facts
     return energy, dict(facts)
 
 
@@ -312,7 +313,8 @@ def test_a_factory_gets_the_set_that_fits(tmp_path: Path) -> None:
     path = saved(
         tmp_path / "c.pt", {"model": wrong, "net": {"a": {f"head._orig_mod.{k}": v for k, v in right.items()}}}
     )
-    energy, facts = read_checkpoint(path, ModelOptions(model=f"{code}:make"))
+    opened = open_checkpoint(path, ModelOptions(model=f"{code}:make"))
+    energy, facts = opened.build(), opened.facts
     assert torch.equal(energy.module.state_dict()["weight"], right["weight"])
     assert (facts["container"], facts["prefix"]) == ("net.a", "head._orig_mod.")
 
@@ -404,7 +406,7 @@ def test_a_flipped_byte_elsewhere_is_told_with_the_hash(tmp_path: Path) -> None:
     beside = torch.randn(5000)
     path = saved(tmp_path / "c.pt", {"model": HEAD, "beside": {"x": beside}})
     damage(path, path.read_bytes().index(beside.numpy().tobytes()) + 17)
-    _, facts = read_checkpoint(path, ModelOptions(**TOLD))
+    facts = open_checkpoint(path, ModelOptions(**TOLD)).facts
     with pytest.raises(UnreadableFile, match="damaged"):
         facts["sha256"]
     with pytest.raises(UnreadableFile, match="damaged"):

@@ -204,6 +204,9 @@ def test_anothers_energies_are_refused_alone_and_shared_by_several(
         compared = compare_checkpoints([other, path], dump)
         assert {side.facts["nhead"] for side in compared.sides} == {"8"}
         assert any("as the dump's `energies` prove of" in note for note in compared.notes)
+        words = ["inspect", "checkpoint", str(other), str(path), "--batch", str(dump), "-q", "--workers", "0"]
+        told = CliRunner().invoke(app, words, env={"COLUMNS": "400"}).stdout
+        assert f"--energies-of {path}" in told or f"inspect checkpoint {path}" in told
         alone = inspect_checkpoint(other, dump, ModelOptions(energies_of=str(path)))
         assert alone.checkpoint["identity"] == "shared"
         assert alone.checkpoint["nhead"] == "8"

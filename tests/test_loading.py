@@ -21,7 +21,7 @@ from energydiag.checkpoints import read_weights
 from energydiag.errors import EnergydiagError, InvalidCheckpoint, UnreadableFile, UsageError
 from energydiag.files.tensor_file import read_tensor_file
 from energydiag.pipeline import ModelOptions, load_checkpoint
-from energydiag.pipeline.loading import read_checkpoint
+from energydiag.pipeline.loading import open_checkpoint
 
 TOLD = {"head": "rescaled", "nhead": 2}
 
@@ -53,7 +53,7 @@ def test_state_dict(tmp_path: Path, prefix: str) -> None:
 @pytest.mark.parametrize("beside", [7, torch.tensor(7)])
 def test_state_dict_inside_another(tmp_path: Path, container: str, beside: object) -> None:
     path = saved(tmp_path / "c.pt", {"step": beside, container: weights()})
-    assert read_checkpoint(path, ModelOptions(**TOLD))[1]["container"] == container
+    assert open_checkpoint(path, ModelOptions(**TOLD)).facts["container"] == container
     assert_is_the_head(path, **TOLD)
 
 

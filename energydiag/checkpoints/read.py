@@ -18,7 +18,19 @@ from energydiag.files.names import shown
 from energydiag.files.tensor_file import Stored, TensorFile, read_tensor_file
 from energydiag.files.torch_storage import is_whole
 
-SETTINGS = ("architecture", "head", "pool", "nhead", "tau", "sign", "mask", "candidates", "surgery", "replaced_head", "fixes")
+SETTINGS = (
+    "architecture",
+    "head",
+    "pool",
+    "nhead",
+    "tau",
+    "sign",
+    "mask",
+    "candidates",
+    "surgery",
+    "replaced_head",
+    "fixes",
+)
 """Metadata keys that tell how a model is rebuilt and was trained."""
 
 _DEPTH = 3

@@ -93,11 +93,6 @@ class Plan:
         """
         return sorted(set(tensors) - set(self._outline(tensors).state_dict()))
 
-    def unmet(self, tensors: Mapping[str, Tensor]) -> list[str]:
-        """Settings that the model needs, that the keys cannot tell and that are not given."""
-        asks = () if self.module is not None else self.known_by(tensors).asks_for
-        return [name for name in asks if name not in self.settings]
-
     def forms(self, tensors: Iterable[str]) -> Forms | None:
         """The forms that the keys leave open; None where the user's code says which it is."""
         return None if self.module is not None else self.known_by(tensors).forms

@@ -247,7 +247,9 @@ def _beside(opened: OpenCheckpoint, batch: Batch, tau: float) -> Identified:
         return told
     energy = opened.build()
     words = f"{_form_of(energy).describe(_hides(batch))}, as the dump's `energies` prove of {shared.checkpoint}"
-    return Identified(energy, _told(opened, "shared", words))
+    facts = _told(opened, "shared", words)
+    facts["energies_of"] = shared.checkpoint
+    return Identified(energy, facts)
 
 
 def _assumed(opened: OpenCheckpoint, batch: Batch, tau: float) -> Identified:

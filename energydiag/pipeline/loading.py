@@ -187,21 +187,11 @@ _ANY_FORM = {"head": "original", "pool": "features", "nhead": "1"}
 """To build a model whose form is yet to be found."""
 
 
-def read_checkpoint(path: Path, options: ModelOptions) -> tuple[EnergyFunction, MutableMapping[str, str]]:
-    """The energy function, and what its file says of itself as text.
+def open_checkpoint(path: Path, options: ModelOptions) -> OpenCheckpoint:
+    """Finds the model's tensors in a file and reads them.
 
     The whole file is hashed, and where it has checksums checked, in a thread of its own; who asks the facts for
     ``sha256`` waits for it, and gets an `UnreadableFile` where the file is damaged.
-
-    Raises:
-        EnergydiagError: As `load_checkpoint`.
-    """
-    opened = open_checkpoint(path, options)
-    return opened.build(), opened.facts
-
-
-def open_checkpoint(path: Path, options: ModelOptions) -> OpenCheckpoint:
-    """Finds the model's tensors in a file and reads them.
 
     Raises:
         EnergydiagError: As `load_checkpoint`.

@@ -42,6 +42,8 @@ def _render(result: Result, look: Look) -> str:
 def _diagnosis(diagnosis: Diagnosis, look: Look) -> Iterable[str]:
     yield f"## {headline(diagnosis)}"
     yield _subject(diagnosis)
+    if told := identity_line(diagnosis.checkpoint):
+        yield f"Identity: {plain(told)}"
     by_name = {m.name: m for m in diagnosis.measurements}
     roots = [f for f in diagnosis.findings if f.explained_by is None]
     for title, root in zip(["The cause", *["Also"] * len(roots)], roots, strict=False):
@@ -75,9 +77,7 @@ def _facts(diagnosis: Diagnosis) -> str:
     if "run" in diagnosis.batch:
         return f"Log: {plain(run_line(diagnosis.batch))}."
     model = f"Model: {plain(model_line(diagnosis.checkpoint))}. " if diagnosis.checkpoint else ""
-    told = identity_line(diagnosis.checkpoint)
-    identity = f" Identity: {plain(told)}" if told else ""
-    return f"{model}Shapes: {plain(shapes_line(diagnosis.batch))}.{identity}"
+    return f"{model}Shapes: {plain(shapes_line(diagnosis.batch))}."
 
 
 def _cause(
