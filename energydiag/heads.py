@@ -152,8 +152,9 @@ def _words(pool: Pooling) -> str:
 
 
 _NUMBER = r"(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)"
+_NAMESPACES = re.compile(r"(torch\.nn\.functional|nn\.functional|functional|torch|f)\.")
 _FORMULA = re.compile(
-    rf"(?:{_NUMBER}\*)?(sigmoid|softplus)\((?:{_NUMBER}\*)??(?:r|raw|{_NUMBER}\*tanh\((?:r|raw)/{_NUMBER}\))\)(?:([+-]){_NUMBER})?"
+    rf"(?:{_NUMBER}\*)?(sigmoid|softplus)\((?:{_NUMBER}\*)??(?:r|raw|{_NUMBER}\*tanh\((?:r|raw)/{_NUMBER}\))\)(?:\*{_NUMBER})?(?:([+-]){_NUMBER})?"
 )
 
 
@@ -166,13 +167,16 @@ def activation_of(text: str) -> HeadActivation:
     name = _ALIASES.get(text, text)
     if name in ACTIVATIONS:
         return ACTIVATIONS[name]
-    found = _FORMULA.fullmatch(text.lower().replace(" ", "").replace("·", "*"))
+    plain = _NAMESPACES.sub("", text.lower().replace(" ", "").replace("·", "*"))
+    found = _FORMULA.fullmatch(plain)
     if found:
-        scale, function, inner, clip, divisor, sign, offset = found.groups()
-        if clip is None or float(clip) == float(divisor):
+        before, function, inner, clip, divisor, after, sign, offset = found.groups()
+        scale = float(before or 1) * float(after or 1)
+        is_clip = clip is None or (float(clip) == float(divisor) > 0)
+        if is_clip and scale != 0 and float(inner or 1) != 0:
             return HeadActivation(
                 function,
-                float(scale or 1),
+                scale,
                 float(inner or 1),
                 float(f"{sign}{offset}") if offset else 0.0,
                 None if clip is None else float(clip),
@@ -201,16 +205,23 @@ PUBLISHED: tuple[HeadForm, ...] = tuple(
 )
 """The forms of all 106 published versions of the cross-attention head, the most frequent first."""
 
-ALL_FORMS: tuple[HeadForm, ...] = tuple(
-    dict.fromkeys((*PUBLISHED, *(head_form(name, pool) for name in ACTIVATIONS for pool in POOLINGS)))
-)
-"""Every published activation with every pooling, the published forms first."""
-
 _BEFORE_POOLING = {
     "original": HeadForm(ACTIVATIONS["original"], "raw"),
     "rescaled": HeadForm(ACTIVATIONS["rescaled"], "raw"),
     "softplus": HeadForm(replace(ACTIVATIONS["softplus"], offset=1e-4), "raw"),
 }
+
+
+ALL_FORMS: tuple[HeadForm, ...] = tuple(
+    dict.fromkeys(
+        (
+            *PUBLISHED,
+            *(head_form(name, pool) for name in ACTIVATIONS for pool in POOLINGS),
+            *_BEFORE_POOLING.values(),
+        )
+    )
+)
+"""Every published activation with every pooling, the published forms first."""
 
 
 def stated_form(settings: Mapping[str, str]) -> HeadForm | None:

@@ -210,7 +210,7 @@ def test_anothers_energies_are_refused_alone_and_shared_by_several(
         alone = inspect_checkpoint(other, dump, ModelOptions(energies_of=str(path)))
         assert alone.checkpoint["identity"] == "shared"
         assert alone.checkpoint["nhead"] == "8"
-    with pytest.raises(UsageError, match="that are not those of"):
+    with pytest.raises(UsageError, match="are not those of this checkpoint"):
         inspect_checkpoint(path, dump, ModelOptions(energies_of=str(other)))
 
 
@@ -427,3 +427,194 @@ def test_the_public_loader_takes_pooling_mask_and_keys(tmp_path: Path) -> None:
         tmp_path / "head.pt", head="sigmoid", pool="raw", nhead=NHEAD, mask="unused", ignore_keys=("aux",)
     )
     torch.testing.assert_close(energy(batch.hidden, batch.actions, batch.pad_mask), energies(model, batch, "unused"))
+
+
+# what is no proof, and what was once taken for one
+
+
+@pytest.mark.parametrize("proven", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda b: replace(b, hidden=b.hidden[..., :7]),
+        lambda b: replace(b, hidden=b.hidden[:, 0], pad_mask=None),
+        lambda b: replace(b, actions=b.actions[:, 0], layer_actions=None, policy_actions=None),
+        lambda b: replace(b, hidden=b.hidden[..., None, None], pad_mask=None),
+    ],
+    ids=["width", "pooled", "no steps", "image"],
+)
+def test_contexts_that_the_head_was_not_made_for_are_refused_first(
+    change: Callable[[Batch], Batch], proven: bool, owned: tuple[Path, Path, Batch]
+) -> None:
+    path, dump, batch = owned
+    own = torch.load(dump, weights_only=True)["energies"] if proven else None
+    other = save(change(batch), dump.parent / "other.pt", own)
+    with pytest.raises(InvalidBatch, match=r"made for contexts of width 12|takes contexts \[N, S, D\]"):
+        inspect_checkpoint(path, other, ModelOptions(head="original", nhead=8))
+
+
+def test_a_wrong_form_is_refused_wherever_the_owners_checkpoint_is_among_several(
+    owned: tuple[Path, Path, Batch], tmp_path: Path
+) -> None:
+    path, dump, _ = owned
+    other = checkpoint(head("original", 8, seed=3), tmp_path / "head_step20.pt")
+    wrong = ModelOptions(head="rescaled", nhead=4)
+    for refused in (
+        lambda: compare_checkpoints([other, path], dump, [wrong]),
+        lambda: inspect_many([path, other], dump, wrong, workers=0),
+        lambda: repair_checkpoint(
+            path, dump, None, wrong, RepairOptions(TrainingPlan(steps=1)), tmp_path / "out", dry_run=True
+        ),
+    ):
+        with pytest.raises(UsageError, match="--head original --nhead 8"):
+            refused()
+
+
+def test_a_formula_that_no_published_head_has_is_proven_and_never_overridden(tmp_path: Path) -> None:
+    batch, form = make_batch(SAMPLES), head_form("3*sigmoid(0.7*r) + 0.2")
+    own, theirs = head(form), head("original")
+    path = checkpoint(own, tmp_path / "head.pt")
+    dump = save(batch, tmp_path / "dump.pt", energies(own, batch))
+    stated = ModelOptions(head="torch.sigmoid(0.7 * r) * 3.0 + 0.2", nhead=NHEAD)
+    assert inspect_checkpoint(path, dump, stated).checkpoint["identity"] == "same"
+    other = save(batch, tmp_path / "other.pt", energies(theirs, batch))
+    with pytest.raises(UsageError, match="--head original"):
+        inspect_checkpoint(checkpoint(theirs, path), other, stated)
+
+
+def test_a_mask_that_nothing_tells_does_not_excuse_a_wrong_head(tmp_path: Path) -> None:
+    batch, model = replace(make_batch(SAMPLES), pad_mask=None), head("original")
+    dump = save(batch, tmp_path / "dump.pt", model(batch.hidden, batch.actions).detach())
+    with pytest.raises(UsageError, match="--head original"):
+        inspect_checkpoint(
+            checkpoint(model, tmp_path / "head.pt"), dump, ModelOptions(head="rescaled", nhead=NHEAD, mask="unused")
+        )
+
+
+def test_a_wrong_mask_is_answered_by_the_right_one(owned: tuple[Path, Path, Batch]) -> None:
+    path, dump, _ = owned
+    with pytest.raises(UsageError) as caught:
+        inspect_checkpoint(path, dump, ModelOptions(head="original", nhead=8, mask="visible"))
+    assert "use --head original --nhead 8 --mask hidden in the place of" in caught.value.next_step
+
+
+def test_what_the_owner_computed_in_a_finer_type_is_measured_in_it(tmp_path: Path) -> None:
+    batch, model = make_batch(SAMPLES), head("linear").bfloat16().float()
+    dump = save(batch, tmp_path / "dump.pt", energies(model, batch))
+    torch.save({key: value.bfloat16() for key, value in model.state_dict().items()}, tmp_path / "head.pt")
+    diagnosis = inspect_checkpoint(tmp_path / "head.pt", dump, ModelOptions())
+    assert diagnosis.checkpoint["identity"] == "same"
+    assert diagnosis.provenance["dtype"] == "float32"
+    loaded = load_checkpoint(tmp_path / "head.pt", batch=replace(batch, energies=energies(model, batch)))
+    torch.testing.assert_close(energies(loaded.module, batch), energies(model, batch))
+
+
+@pytest.mark.parametrize("samples", [2, 6, 12])
+def test_few_samples_prove_nothing_and_dropout_explains_nothing_there(samples: int) -> None:
+    batch = make_batch(samples)
+    for seed in range(4):
+        identity = found(head("original"), batch, energies(head("original", seed=seed + 1), batch))
+        assert identity.verdict == "different"
+    same = found(head("original"), batch, energies(head("original"), batch))
+    assert same.verdict == ("same" if samples >= 8 else "undetermined")
+
+
+def test_numbers_that_are_not_finite_are_said_and_explain_nothing(tmp_path: Path) -> None:
+    batch, model = make_batch(SAMPLES), head("linear")
+    with torch.no_grad():
+        model.prediction_head.fc2.weight.mul_(1e6)
+    own, path = energies(model, batch), checkpoint(model, tmp_path / "head.pt")
+    assert found(model, batch, energies(head("linear", seed=4), batch)).verdict == "different"
+    for broken in (own.half(), own.clone().index_fill_(0, torch.tensor([3]), float("nan"))):
+        with pytest.raises(InvalidBatch, match=r"not finite|is finite"):
+            inspect_checkpoint(path, save(batch, tmp_path / "dump.pt", broken), ModelOptions())
+
+
+def test_keys_that_are_proven_unread_do_not_break_sharing(owned: tuple[Path, Path, Batch], tmp_path: Path) -> None:
+    _, dump, _ = owned
+    paths = [tmp_path / "a.pt", tmp_path / "b.pt"]
+    for path, seed in zip(paths, (0, 3), strict=True):
+        torch.save({**head("original", 8, seed=seed).state_dict(), "aux": torch.ones(2)}, path)
+    sweep = inspect_many(paths, dump, workers=0)
+    assert [row.diagnosis.checkpoint["identity"] for row in sweep.rows if row.diagnosis] == ["same", "shared"]
+
+
+def test_an_undetermined_owner_is_no_stranger(owned: tuple[Path, Path, Batch], tmp_path: Path) -> None:
+    path, dump, batch = owned
+    own = torch.load(dump, weights_only=True)["energies"]
+    own[::5] += 0.03 * own.std()
+    near = save(batch, tmp_path / "near.pt", own)
+    other = checkpoint(head("original", 8, seed=3), tmp_path / "head_step20.pt")
+    sweep = inspect_many([path, other], near, workers=0)
+    told = [row.diagnosis.checkpoint for row in sweep.rows if row.diagnosis]
+    assert [facts["identity"] for facts in told] == ["undetermined", "shared"]
+    assert "make probable" in told[1]["identity_told"]
+
+
+@pytest.mark.parametrize("whose", [np.int64(10), torch.tensor(10, dtype=torch.uint8), "10"])
+def test_a_step_may_be_any_whole_number(whose: object, owned: tuple[Path, Path, Batch]) -> None:
+    path, dump, batch = owned
+    own = torch.load(dump, weights_only=True)["energies"]
+    with BatchWriter(dump.parent / "written") as writer:
+        writer.add(**batch.present(), energies=own, energies_of=whose)
+    assert inspect_checkpoint(path, dump.parent / "written", ModelOptions()).checkpoint["identity"] == "same"
+
+
+class Wrapper(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ebm = Own()
+        self.register_buffer("mean", torch.zeros(1), persistent=False)
+
+    def forward(self, hidden: Tensor, actions: Tensor, pad_mask: Tensor | None = None) -> Tensor:
+        answer: Tensor = self.ebm(hidden, actions, pad_mask)
+        return answer
+
+
+class Filled(Wrapper):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("filled", torch.zeros(1))
+
+
+def wrapper() -> Wrapper:
+    return Wrapper()
+
+
+def filled() -> Filled:
+    return Filled()
+
+
+@pytest.mark.parametrize(
+    ("keys", "factory", "refused"),
+    [
+        (lambda key: key, "wrapper", ""),
+        (lambda key: f"policy.{key}", "wrapper", ""),
+        (lambda key: key, "filled", "missing: filled"),
+        (lambda key: key, "build", ""),
+        (lambda key: key.replace("net.", "critic."), "build", "missing: net"),
+    ],
+)
+def test_a_wrapper_finds_the_keys_of_what_it_wraps_and_takes_no_others(
+    keys: Callable[[str], str], factory: str, refused: str, tmp_path: Path
+) -> None:
+    batch, state = make_batch(SAMPLES), {keys(key): value for key, value in Own().state_dict().items()}
+    torch.save(state, tmp_path / "own.pt")
+    dump, options = save(batch, tmp_path / "plain.pt"), ModelOptions(model=f"{__file__}:{factory}")
+    if not refused:
+        assert inspect_checkpoint(tmp_path / "own.pt", dump, options).measurements
+        torch.save({**state, f"{keys('net').rpartition('net')[0]}temperature": torch.ones(1)}, tmp_path / "own.pt")
+        refused = "temperature"
+    with pytest.raises(InvalidCheckpoint, match=refused):
+        inspect_checkpoint(tmp_path / "own.pt", dump, options)
+
+
+def test_the_monitor_takes_scores_for_what_they_are(tmp_path: Path) -> None:
+    class Scores(Own):
+        def forward(self, hidden: Tensor, actions: Tensor, pad_mask: Tensor | None = None) -> Tensor:
+            return -super().forward(hidden, actions, pad_mask)
+
+    batch, model = make_batch(SAMPLES), Scores()
+    for sign in (1, -1):
+        with Monitor(model, batch, tmp_path / str(sign), sign="score") as monitor:
+            assert monitor.verify(sign * energies(model, batch), batch.hidden, batch.actions, batch.pad_mask) is True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,10 @@ def _tensor(value: Any, name: str, path: Path | str) -> Tensor:
 
 def _whose(value: Any, name: str, path: Path | str) -> Tensor:
     """Whose energies they are: a step, or 32 bytes, however it was written down; for all samples or for each."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return torch.tensor(value)
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        return torch.tensor(int(value))
+    if isinstance(value, Tensor) and value.dim() == 0 and not value.is_floating_point():
+        return value.long()
     if isinstance(value, str) and value.isdecimal() and len(value) < _SHA256_DIGITS:
         return torch.tensor(int(value[:18]))
     if isinstance(value, str) and re.fullmatch(rf"[0-9a-fA-F]{{{_SHA256_DIGITS}}}", value):

@@ -1,20 +1,24 @@
 """Jobs in worker processes on this machine.
 
-Not ``concurrent.futures``: there, one worker that dies breaks the pool, and nothing tells which job it had.
+Not ``concurrent.futures``: there, one worker that dies breaks the pool, and nothing tells which job it had. Not
+``multiprocessing`` either: its processes begin with the current folder on their module path, so that a `struct.py` in a
+stranger's folder runs before any line of ours. Workers are Python in isolated mode (``-I``), told what to import.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
+import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 from energydiag.fleet.executor import TRIES, Done
@@ -38,13 +42,13 @@ def cores() -> int:
 class _Worker:
     """A process, our end of the pipe to it, and the job it has."""
 
-    process: BaseProcess
+    process: subprocess.Popen[bytes]
     pipe: Connection
     index: int
 
 
 class Processes:
-    """Worker processes that are started afresh (spawn) and share the cores among them.
+    """Worker processes that are started afresh and share the cores among them.
 
     Args:
         count: How many at most.
@@ -72,7 +76,8 @@ class Processes:
                     done = _hear(worker)
                     if done is None:
                         del busy[worker.pipe]
-                        worker.process.join(_LAST_SECONDS)  # it has died already: how, is known a moment later
+                        with contextlib.suppress(subprocess.TimeoutExpired):
+                            worker.process.wait(_LAST_SECONDS)  # it has died already: how, is known a moment later
                         _end(worker)
                         if begun[worker.index] < TRIES:
                             waiting.append(worker.index)
@@ -90,14 +95,39 @@ class Processes:
                 _end(worker)
 
 
+_BEGIN = "import json, sys; told = json.loads(sys.argv[1]); sys.path[:] = told.pop('path'); "
+_BEGIN += "from energydiag.fleet.processes import serve; serve(**told)"
+
+
 def _start(work: Callable[[Any], str], threads: int) -> _Worker:
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, work.__module__, work.__qualname__, threads), daemon=True)
-    with _no_interrupt():
-        process.start()
-    theirs.close()  # so that the pipe ends when the worker does
-    return _Worker(process, ours, -1)
+    ours, theirs = socket.socketpair()
+    told = {
+        "path": module_path(),
+        "pipe": theirs.fileno(),
+        "module": work.__module__,
+        "function": work.__qualname__,
+        "threads": threads,
+    }
+    with theirs, _no_interrupt():  # once we have closed theirs, the pipe ends when the worker does
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-c", _BEGIN, json.dumps(told)],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+        )
+    return _Worker(process, Connection(ours.detach()), -1)
+
+
+def module_path() -> list[str]:
+    """Where a process of ours looks for modules: as this one does, but in the current folder last, if at all.
+
+    A notebook has it first, for the user's own modules; those of Python and of dependencies must not come from there.
+    """
+    try:
+        here = str(Path.cwd())
+    except OSError:  # the folder was removed
+        here = ""
+    current = [entry for entry in sys.path if not Path(entry).is_absolute() or entry == here]
+    return [entry for entry in sys.path if entry not in current] + ([here] if current and here else [])
 
 
 @contextlib.contextmanager
@@ -106,10 +136,6 @@ def _no_interrupt() -> Iterator[None]:
 
     The signal is blocked and not ignored: one that comes meanwhile reaches this process afterwards.
     """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # starting it would unblock the signal again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -137,11 +163,11 @@ def _end(worker: _Worker) -> None:
     """Without a word: it only computes, and files are written in this process."""
     worker.pipe.close()
     worker.process.kill()
-    worker.process.join()
+    worker.process.wait()
 
 
-def _death(process: BaseProcess, tries: int) -> str:
-    code = process.exitcode
+def _death(process: subprocess.Popen[bytes], tries: int) -> str:
+    code = process.returncode
     if code is not None and code < 0:
         name = signal.Signals(-code).name if -code in {s.value for s in signal.Signals} else f"signal {-code}"
         out_of_memory = ", as the system does when memory runs out" if name == "SIGKILL" else ""
@@ -151,8 +177,16 @@ def _death(process: BaseProcess, tries: int) -> str:
     return f"the worker process {how}, {tries} times"
 
 
-def _serve(pipe: Connection, module: str, function: str, threads: int) -> None:
-    """In a worker: answers until there is nothing more."""
+def serve(pipe: int, module: str, function: str, threads: int) -> None:
+    """In a worker: computes until there is nothing more.
+
+    Args:
+        pipe: Descriptor of the end of the pipe that jobs come from and results go to.
+        module: Where the function is.
+        function: What is called with each job.
+        threads: How many it may use.
+    """
+    connection = Connection(pipe)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in _POOLS:
         told = os.environ.get(name, "")
@@ -161,7 +195,7 @@ def _serve(pipe: Connection, module: str, function: str, threads: int) -> None:
     work = getattr(__import__(module, fromlist=[function]), function)
     while True:
         try:
-            index, task = pipe.recv()
+            index, task = connection.recv()
+            connection.send((index, work(task)))
         except (EOFError, OSError):  # there is nothing more, or nobody is left to hear
             return
-        pipe.send((index, work(task)))

@@ -221,12 +221,18 @@ def _check_fit(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         if not missing and not misshapen:
             next_step = (
                 "if the model's forward does not read them, pass them over: "
-                f"{' '.join(f'--ignore-keys {shlex.quote(key)}' for key in unexpected[:_SHOWN_KEYS])}"
-                f"{' …' if len(unexpected) > _SHOWN_KEYS else ''} (patterns such as 'aux.*' are understood)."
+                f"{' '.join(f'--ignore-keys {shlex.quote(pattern)}' for pattern in _patterns(unexpected))}."
             )
         raise InvalidCheckpoint(
             f"The checkpoint does not fit the model, so nothing was measured. {'; '.join(problems)}.", next_step
         )
+
+
+def _patterns(keys: Sequence[str]) -> list[str]:
+    """Patterns that these keys fit: each itself where they are few, else what stands before its first dot."""
+    if len(keys) <= _SHOWN_KEYS // 2:
+        return list(keys)
+    return list(dict.fromkeys(f"{key.partition('.')[0]}.*" if "." in key else key for key in keys))
 
 
 def _fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from energydiag.errors import InvalidCheckpoint
-from energydiag.heads import ALL_FORMS, HeadForm, Pooling, head_form, stated_form
+from energydiag.heads import HeadForm, Pooling, head_form, stated_form
 from energydiag.models.architecture import Architecture
 from energydiag.models.energy_function import Mask
 from energydiag.models.energy_head import EnergyHead, activate
@@ -89,6 +89,7 @@ def _table(
     hidden_BSD: Tensor,
     actions_BNHA: Tensor,
     masks: Mapping[Mask, Tensor | None],
+    heads: Collection[HeadForm],
     nheads: Collection[int] | None = None,
 ) -> Iterator[tuple[ModelForm, Tensor]]:
     """Energies ``[B, N]`` in every form, with the work that forms have in common done once.
@@ -115,7 +116,7 @@ def _table(
                 "energy": model.prediction_head(attended_BNHW).squeeze(-1),
             }
             raw["raw"] = raw["energy"].mean(dim=-1, keepdim=True)
-            for form in ALL_FORMS:
+            for form in heads:
                 energy_BN = activate(form.activation, raw[form.pool]).mean(dim=-1)
                 yield ModelForm(form, nhead, name), energy_BN
 

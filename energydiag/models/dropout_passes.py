@@ -40,9 +40,10 @@ def is_one_more(owner: Tensor, passes: Tensor, still: Tensor) -> bool:
     if not float(away.min()) / _DISTANCE_APART < own < float(away.max()) * _DISTANCE_APART:
         return False
     total = passes.sum(dim=0)
-    usual = [_correlation(one, total - one) for one in passes]
-    return min(usual) > _FEWEST_SHARED and _correlation(owner, total) > min(usual) - _CORRELATION_APART
+    usual = [correlation(one, total - one) for one in passes]
+    return min(usual) > _FEWEST_SHARED and correlation(owner, total) > min(usual) - _CORRELATION_APART
 
 
-def _correlation(one: Tensor, other: Tensor) -> float:
+def correlation(one: Tensor, other: Tensor) -> float:
+    """Pearson's, of two vectors."""
     return float(torch.corrcoef(torch.stack((one, other)))[0, 1])

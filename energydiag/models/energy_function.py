@@ -84,9 +84,10 @@ class EnergyFunction:
                 f"{name} {'None' if (value := shapes[name]) is None else list(value.shape)}"
                 for name in self.calling.arguments
             )
+            order = f", called with {given} in this order" if given else ", called without arguments"
             raise ModelFailed(
-                f"The model's forward{signature_of(self.module)} raised {type(error).__name__}, called with {given} in "
-                f"this order: {first_line(error).rstrip('.')}.",
+                f"The model's forward{signature_of(self.module)} raised {type(error).__name__}{order}: "
+                f"{first_line(error).rstrip('.')}.",
                 self._next_step(hidden, actions, pad_mask),
             ) from error
 

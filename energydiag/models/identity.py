@@ -20,8 +20,8 @@ from torch import Tensor
 
 from energydiag.batch import Batch
 from energydiag.errors import ModelFailed
-from energydiag.heads import ALL_FORMS
-from energydiag.models.dropout_passes import is_one_more
+from energydiag.heads import ALL_FORMS, HeadForm
+from energydiag.models.dropout_passes import correlation, is_one_more
 from energydiag.models.energy_function import MASKS, EnergyFunction, Mask
 from energydiag.models.model_form import PRECISIONS, Forms, ModelForm, Stated
 
@@ -38,14 +38,24 @@ SEARCHED = 48
 PROVEN = 256
 """Samples that the form that was found is compared on."""
 
-_TRIED_AGAIN = 6
+_TRIED_AGAIN = 3
 """Forms, the nearest, that other precisions and dropout are tried with."""
 
-_PASSES = 24
+_PASSES = 16
 """Passes in train mode whose mean and standard deviation a dropped-out energy is compared with."""
 
 _FEWEST = 2
 """Samples that a form must be compared on."""
+
+FEWEST_PROVING = 8
+"""Samples below which equal energies prove nothing (heuristic)."""
+
+FEWEST_WITH_DROPOUT = 32
+"""Samples below which dropout may explain nothing: measured on other checkpoints, 2 to 5 of 8 passed with 12 and fewer,
+none of 8 with 16 and more."""
+
+_ALIKE = 0.3
+"""Correlation with the owner's energies below which no precision and no dropout is tried (heuristic)."""
 
 _CHUNK = 16
 """Samples of one call."""
@@ -74,8 +84,10 @@ class Match:
         form: Which.
         difference: Largest ``|E − e|``.
         excess: Largest part of it that the rounding of stored energies does not explain.
-        spread: Standard deviation of the owner's energies.
+        spread: Standard deviation of the owner's energies; of a single one, its size.
         samples: How many were compared.
+        correlation: Of both.
+        lost: Samples of which the owner's energy is not finite, although the model's is.
         misfit: In train mode, the mean negative log-likelihood of the residuals under Laplace's distribution with the
             mean and the standard deviation of repeated passes.
         explained: What rounding moves this form's energies by as much, such as ``"bfloat16"``; empty where none does.
@@ -86,6 +98,8 @@ class Match:
     excess: float
     spread: float
     samples: int
+    correlation: float = 0.0
+    lost: int = 0
     misfit: float = 0.0
     explained: str = ""
 
@@ -130,15 +144,20 @@ def identify(energy: EnergyFunction, batch: Batch, stated: Stated, forms: Forms 
         ModelFailed: The module raised.
     """
     known = _rows(batch, SEARCHED)
-    tried = sorted(_tried(energy, known, stated, forms), key=_distance)
-    allowed = [match for match in tried if stated.allows(match.form)] or tried
+    masks = _masks(energy, known, forms)
+    stated = stated if len(masks) > 1 else replace(stated, mask=None)  # no other mask can be told from it
+    tried = sorted(_tried(energy, known, stated, forms, masks), key=_distance)
+    allowed = [match for match in tried if stated.allows(match.form)]
+    if not allowed:
+        return Identity("different", tried[0], nearest=tuple(tried[:3]))
     best = allowed[0]
     if best.relative >= SAME_BELOW and tried[0].relative >= SAME_BELOW:
-        again = [*_in_precisions(energy, known, allowed[:_TRIED_AGAIN], forms)]
-        if min([best, *again], key=_distance).relative > OTHER_ABOVE:
-            again += _in_train_mode(energy, known, allowed[:_TRIED_AGAIN], forms)
-        if min([best, *again], key=_distance).relative > OTHER_ABOVE:
-            again += _explained(energy, known, allowed[:_TRIED_AGAIN], forms)
+        alike = [match for match in allowed[:_TRIED_AGAIN] if match.correlation > _ALIKE]
+        again = [*_in_precisions(energy, known, alike, forms)]
+        if min([best, *again], key=_distance).relative > OTHER_ABOVE and best.samples >= FEWEST_WITH_DROPOUT:
+            again += _in_train_mode(energy, known, alike, forms)
+        if min([best, *again], key=_distance).relative > OTHER_ABOVE and best.samples >= FEWEST_PROVING:
+            again += _explained(energy, known, alike, forms)
         allowed = sorted([*allowed, *again], key=_distance)
         best = allowed[0]
     same = [match for match in allowed if match.relative < SAME_BELOW]
@@ -146,8 +165,8 @@ def identify(energy: EnergyFunction, batch: Batch, stated: Stated, forms: Forms 
         best, same = _on_more(energy, batch, same, forms)
     is_near = best.relative <= OTHER_ABOVE or bool(best.explained)
     verdict: Verdict = "same" if best.relative < SAME_BELOW else "undetermined" if is_near else "different"
-    if best.spread <= 1e-6 * _level(batch) and verdict == "same":
-        verdict = "undetermined"  # energies that do not differ tell no forms apart
+    if verdict == "same" and (best.spread <= 1e-6 * _level(batch) or best.samples < FEWEST_PROVING):
+        verdict = "undetermined"  # energies that do not differ, or too few, tell no forms apart
     kindred = [match for match in same if _is_kindred(match, best)]
     best = min(kindred, key=_usual, default=best)
     tied = tuple(match.form for match in sorted(kindred, key=_usual) if match.form != best.form)
@@ -157,7 +176,8 @@ def identify(energy: EnergyFunction, batch: Batch, stated: Stated, forms: Forms 
 def _usual(match: Match) -> tuple[int, int, bool]:
     """Of forms that give the same numbers, the more frequent one comes first."""
     head = match.form.head
-    return 0 if head is None else ALL_FORMS.index(head), MASKS.index(match.form.mask), bool(match.form.precision)
+    place = ALL_FORMS.index(head) if head in ALL_FORMS else len(ALL_FORMS)
+    return 0 if head is None else place, MASKS.index(match.form.mask), bool(match.form.precision)
 
 
 def _level(batch: Batch) -> float:
@@ -168,9 +188,9 @@ def _level(batch: Batch) -> float:
 
 
 def _owner(batch: Batch) -> Tensor:
-    if batch.energies is None:
-        raise ValueError("a batch without energies proves nothing")
-    return batch.energies.double()
+    if batch.energies is None or batch.energies.numel() != len(batch):
+        raise ValueError("a batch without one energy a sample proves nothing")
+    return batch.energies.double().reshape(len(batch))
 
 
 def _distance(match: Match) -> tuple[bool, float, float, float]:
@@ -200,9 +220,10 @@ def _match(form: ModelForm, ours: Tensor, batch: Batch, computed: torch.dtype | 
     """
     seen = _seen(batch, form.mask)
     owner, ours = _owner(batch)[seen], ours.double().cpu()[seen]
-    finite = torch.isfinite(owner)
-    if int(finite.sum()) < _FEWEST or bool((finite != torch.isfinite(ours)).any()):
-        return Match(form, float("inf"), float("inf"), 1.0, len(owner))
+    finite, own = torch.isfinite(owner), torch.isfinite(ours)
+    if int(finite.sum()) < min(FEWEST_PROVING, len(batch)) or bool((finite & ~own).any()):
+        return Match(form, float("inf"), float("inf"), 1.0, int(finite.sum()))
+    lost = int((~finite & own).sum())
     owner, ours = owner[finite], ours[finite]
     difference = (ours - owner).abs()
     stored = batch.energies.dtype if batch.energies is not None else torch.float32
@@ -210,8 +231,9 @@ def _match(form: ModelForm, ours: Tensor, batch: Batch, computed: torch.dtype | 
     if computed is not None:
         allowance = torch.maximum(allowance, _spacing(owner, computed))
     excess = (difference - allowance).clamp_min(0)
-    spread = float(owner.std()) if len(owner) > 1 else 0.0
-    return Match(form, float(difference.max()), float(excess.max()), spread, len(owner))
+    spread = float(owner.std()) if len(owner) > 1 else float(owner.abs().mean())
+    alike = correlation(ours, owner) if spread > 0 and len(owner) > _FEWEST else 0.0
+    return Match(form, float(difference.max()), float(excess.max()), spread, len(owner), alike, lost)
 
 
 def _seen(batch: Batch, mask: Mask) -> Tensor:
@@ -226,25 +248,32 @@ def _spacing(value: Tensor, dtype: torch.dtype) -> Tensor:
     return value.abs() * torch.finfo(dtype).eps
 
 
-def _masks(batch: Batch) -> dict[Mask, Tensor | None]:
-    """What may have reached the module; one entry where the dump hides nothing."""
-    mask = batch.pad_mask
-    if mask is None or not bool(mask.any()):
-        return {"hidden": mask}
-    return {"hidden": mask, "visible": ~mask, "unused": None}
+def takes_mask(energy: EnergyFunction, batch: Batch, forms: Forms | None) -> bool:
+    """Whether a mask matters: the dump hides something, and the module takes one."""
+    takes = forms is not None or "pad_mask" in energy.calling.arguments
+    return takes and batch.pad_mask is not None and bool(batch.pad_mask.any())
 
 
-def _tried(energy: EnergyFunction, batch: Batch, stated: Stated, forms: Forms | None) -> Iterator[Match]:
-    for form, ours in _energies_by_form(energy, batch, forms):
+def _masks(energy: EnergyFunction, batch: Batch, forms: Forms | None) -> tuple[Mask, ...]:
+    """What may have reached the module."""
+    return MASKS if takes_mask(energy, batch, forms) else ("hidden",)
+
+
+def _tried(
+    energy: EnergyFunction, batch: Batch, stated: Stated, forms: Forms | None, masks: Sequence[Mask]
+) -> Iterator[Match]:
+    heads = tuple(dict.fromkeys((*ALL_FORMS, *([] if stated.head is None else [stated.head]))))
+    for form, ours in _energies_by_form(energy, batch, forms, masks, heads):
         yield _match(form, ours, batch)
         yield _match(replace(form, sign="score"), -ours, batch)
         if stated.sign == "score":  # what the owner's code gave may be the module's own scores
             yield _match(replace(form, sign="score"), ours, batch)
 
 
-def _energies_by_form(energy: EnergyFunction, batch: Batch, forms: Forms | None) -> Iterator[tuple[ModelForm, Tensor]]:
+def _energies_by_form(
+    energy: EnergyFunction, batch: Batch, forms: Forms | None, masks: Sequence[Mask], heads: Sequence[HeadForm]
+) -> Iterator[tuple[ModelForm, Tensor]]:
     """What the module returns, ``[n]``, in every form but for its sign."""
-    masks = _masks(batch)
     if forms is None:
         for mask in masks:
             yield ModelForm(mask=mask), _returned(replace(energy, mask=mask, sign="energy"), batch)
@@ -255,7 +284,7 @@ def _energies_by_form(energy: EnergyFunction, batch: Batch, forms: Forms | None)
             hidden, actions = part.hidden.to(energy.device, energy.dtype), part.actions.to(energy.device, energy.dtype)
             own = {name: None if mask is None else mask.to(energy.device) for name, mask in _masks_of(part, masks)}
             with energy.failures(hidden, actions, part.pad_mask):
-                for form, table in forms.table(energy.module, hidden, actions[:, None], own):
+                for form, table in forms.table(energy.module, hidden, actions[:, None], own, heads):
                     found.setdefault(form, []).append(table[:, 0])
     yield from ((form, torch.cat(each)) for form, each in found.items())
 
@@ -325,7 +354,7 @@ def _explained(energy: EnergyFunction, batch: Batch, nearest: Sequence[Match], f
         base = _returned(plain, batch)
         residual = _rms(owner - base)
         for name, moved in _rounded(plain, batch, base):
-            if residual <= _AS_MUCH * moved:
+            if residual <= _AS_MUCH * moved:  # NaN on a side is no explanation
                 yield replace(match, explained=name)
                 break
 
@@ -347,8 +376,8 @@ def _rounded(energy: EnergyFunction, batch: Batch, base: Tensor) -> Iterator[tup
 
 
 def _rms(value: Tensor) -> float:
-    finite = value[torch.isfinite(value)]
-    return float(finite.square().mean().sqrt()) if len(finite) else float("inf")
+    """Root mean square; NaN where a value is not finite."""
+    return float(value.square().mean().sqrt()) if bool(torch.isfinite(value).all()) else float("nan")
 
 
 def _name(dtype: torch.dtype) -> str:

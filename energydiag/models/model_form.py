@@ -83,7 +83,7 @@ class ModelForm:
         parts += ["the module returns scores (−E)"] if self.sign == "score" else []
         parts += [f"computed in {self.precision}"] if self.precision else []
         parts += ["in train mode (dropout at work)"] if self.train_mode else []
-        return ", ".join(parts) or "low energies fit"
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,7 @@ class Stated:
     """What a user or a checkpoint's metadata says of a model; None where nothing does."""
 
     head: HeadForm | None = None
+    pool: str | None = None
     nhead: int | None = None
     mask: Mask | None = None
     sign: Sign | None = None
@@ -101,12 +102,13 @@ class Stated:
         mask: Any = settings.get("mask")
         sign: Any = settings.get("sign")
         nhead = settings.get("nhead")
-        return cls(stated_form(settings), None if nhead is None else int(nhead), mask, sign)
+        return cls(stated_form(settings), settings.get("pool"), None if nhead is None else int(nhead), mask, sign)
 
     @property
     def options(self) -> str:
         """What was, or would have been, typed to state it."""
-        words = [] if self.head is None else ModelForm(self.head).options.split()
+        words = [] if self.head is None else [ModelForm(self.head).options]
+        words += [f"--pool {self.pool}"] if self.head is None and self.pool is not None else []
         words += [
             f"--{name} {value}" for name in ("nhead", "mask", "sign") if (value := getattr(self, name)) is not None
         ]
@@ -114,14 +116,14 @@ class Stated:
 
     def allows(self, form: ModelForm) -> bool:
         """Whether a form is none other than what is stated."""
-        return all(
-            said is None or said == own
-            for said, own in (
-                (self.head, form.head if form.head is not None else self.head),
-                (self.nhead, form.nhead if form.nhead is not None else self.nhead),
-                (self.mask, form.mask),
-                (self.sign, form.sign),
-            )
+        said_of_head = self.head is None or form.head is None or form.head == self.head
+        said_of_pool = self.head is not None or self.pool is None or form.head is None or form.head.pool == self.pool
+        return (
+            said_of_head
+            and said_of_pool
+            and (self.nhead is None or form.nhead is None or form.nhead == self.nhead)
+            and self.mask in (None, form.mask)
+            and self.sign in (None, form.sign)
         )
 
 
@@ -134,10 +136,11 @@ class FormTable(Protocol):
         hidden_BSD: Tensor,
         actions_BNHA: Tensor,
         masks: Mapping[Mask, Tensor | None],
+        heads: Collection[HeadForm],
         nheads: Collection[int] | None = None,
         /,
     ) -> Iterator[tuple[ModelForm, Tensor]]:
-        """Forms and their energies ``[B, N]``; ``nheads`` limits the numbers of attention heads to these."""
+        """These heads' forms and energies ``[B, N]``; ``nheads`` limits the numbers of attention heads."""
 
 
 Reform = Callable[[nn.Module, ModelForm], nn.Module]

@@ -61,19 +61,36 @@ def places_of_module(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -
         own: The module's own state dict.
     """
     found = _places(tensors, own)
-    wrapper = _common_prefix(own)
-    if wrapper and not any(place.fits for place in found):
-        # a module that the user wraps around the one that was saved: its keys begin with the wrapper's attribute
-        inner = places_of_module(tensors, {key.removeprefix(wrapper): value for key, value in own.items()})
-        if inner[0].fits:
-            return [replace(one, keys={wrapper + name: key for name, key in one.keys.items()}) for one in inner]
-    return found
+    if found[0].fits or set(own) <= set(found[0].keys):  # all of it is there, and something beside
+        return found
+    return next((inside for wrapper in _children(own) if (inside := _in_wrapper(tensors, own, wrapper))), found)
 
 
-def _common_prefix(keys: Iterable[str]) -> str:
-    """The first step of all keys, with its dot, where they share one; a key of one step has none."""
-    first = {key.partition(".")[0] + "." if "." in key else "" for key in keys}
-    return first.pop() if len(first) == 1 else ""
+def _children(keys: Iterable[str]) -> list[str]:
+    """First steps of keys, with their dots: the attributes that hold a module's parts."""
+    return list(dict.fromkeys(key.partition(".")[0] + "." for key in keys if "." in key))
+
+
+def _in_wrapper(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], wrapper: str) -> list[Place]:
+    """Where the part of a module under one attribute is, which a user has wrapped around the one that was saved.
+
+    Numbers alone name too many things to be looked for behind a prefix.
+    """
+    part = {key.removeprefix(wrapper): value for key, value in own.items() if key.startswith(wrapper)}
+    is_whole = len(part) == len(own)
+    found = [
+        replace(one, keys={wrapper + name: key for name, key in one.keys.items()}, fits=is_whole)
+        for one in _places(tensors, part)
+        if one.fits and not (one.prefix and any(name[0].isdigit() for name in part))
+    ]
+    return found if all(_is_alone(tensors, one) for one in found) else []
+
+
+def _is_alone(tensors: Mapping[str, Tensor], place: Place) -> bool:
+    """Whether nothing but the model is under the first step of its prefix."""
+    first = place.prefix.partition(".")[0]
+    taken = set(place.keys.values())
+    return all(key in taken for key in tensors if not first or key.partition(".")[0] == first)
 
 
 def _places(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[Place]:

@@ -9,7 +9,7 @@ import torch
 
 from energydiag.batches.named import as_batch, checked, resolve
 from energydiag.models.energy_function import EnergyFunction
-from energydiag.models.identity import identify
+from energydiag.models.identity import identify, takes_mask
 from energydiag.models.model_form import Stated
 from energydiag.monitor.undisturbed import undisturbed
 
@@ -45,7 +45,7 @@ def verified(energy: EnergyFunction, values: dict[str, Any]) -> Verified:
     }
     batch = as_batch(checked(resolve(given, where)[0], where))
     with undisturbed(energy.module):
-        found = identify(replace(energy, mask="hidden"), batch, Stated(), None)
+        found = identify(replace(energy, mask="hidden"), batch, Stated(sign=energy.sign), None)
     best = found.best
     if found.verdict == "different":
         return Verified(
@@ -55,9 +55,11 @@ def verified(energy: EnergyFunction, values: dict[str, Any]) -> Verified:
             False,
         )
     form = best.form
-    masked = batch.pad_mask is not None and bool(batch.pad_mask.any())
-    agrees = (form.mask == energy.mask or not masked) and form.sign == energy.sign
-    told = f"largest difference {best.difference:.1g} over {best.samples} samples, {form.describe(masked)}"
+    masked = takes_mask(energy, batch, None)
+    agrees = (form.mask == energy.mask or not masked) and form.sign == energy.sign and not best.lost
+    parts = [f"largest difference {best.difference:.1g} over {best.samples} samples", form.describe(masked)]
+    parts += [f"{best.lost} of the loop's are not finite"] if best.lost else []
+    told = ", ".join(part for part in parts if part)
     if found.verdict == "undetermined":
         return Verified(f"it is undetermined whether the loop's energies are the model's: {told}", False)
     if agrees:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from energydiag.batch import Batch
 from energydiag.checkpoints.listing import step_in_name
 from energydiag.checkpoints.step import step_inside
-from energydiag.errors import EnergydiagError, InvalidCheckpoint, UsageError
-from energydiag.losses import info_nce_per_row
-from energydiag.models.energy_function import EnergyFunction, Mask
-from energydiag.models.identity import OTHER_ABOVE, SAME_BELOW, Identity, Match, identify
-from energydiag.models.model_form import Forms, ModelForm, Stated
+from energydiag.errors import EnergydiagError, InvalidBatch, UsageError
+from energydiag.models.energy_function import EnergyFunction
+from energydiag.models.identity import SAME_BELOW, Identity, identify, takes_mask
+from energydiag.models.model_form import PRECISIONS, ModelForm, Stated
+from energydiag.pipeline.identity_words import counted, digits, named, other_model, why_undetermined
 from energydiag.pipeline.loading import ModelOptions, OpenCheckpoint, SharedForm, open_checkpoint
-from energydiag.training.validation import swap_ranks
-
-_GUESSED_ON = 32
-"""Samples on which it is shown what another form would change."""
-
-_LARGE_CONTEXT = 1 << 17
-"""Numbers in a context above which a third of them must do."""
+from energydiag.pipeline.wrong_guess import if_wrong
 
 NOT_PROVEN = SharedForm({}, "", "")
 """What a dump's energies say of several checkpoints if they belong to none of them."""
@@ -120,6 +113,7 @@ def identified(opened: OpenCheckpoint, batch: Batch, tau: float) -> Identified:
         tau: For the loss that a wrong form would have.
 
     Raises:
+        InvalidBatch: Widths do not fit the model's, or the energies cannot be compared.
         InvalidCheckpoint: The energies are another model's.
         UsageError: They are this model's in another form than was stated, or nothing tells its form.
         EnergydiagError: As `load_checkpoint`.
@@ -132,32 +126,20 @@ def identified(opened: OpenCheckpoint, batch: Batch, tau: float) -> Identified:
         return _assumed(opened, batch, tau)
     whose = owner_of(batch)
     mine = whose is not None and _is_owner(whose, path, opened)
-    stranger = options.shared is not None and not mine and options.shared.checkpoint != str(path)
-    if stranger:
+    if options.shared is not None and not mine and options.shared.checkpoint != str(path):
         return _beside(opened, batch, tau)
     if opened.plan.settings.get("fixes", "[]") != "[]" and not mine:
         note = "the dump's `energies` are not compared: they were computed before this checkpoint was repaired"
         return Identified(opened.build(), _told(opened, "assumed", note))
     found = _identity(opened, batch)
     if found.verdict == "different":
-        raise _other_model(batch, found, Stated.by(opened.plan.settings), whose, mine)
-    return _proven(opened, batch, found)
-
-
-def _shared_by(path: Path, options: ModelOptions, batch: Batch) -> SharedForm:
-    """What the dump's energies prove of the checkpoint that the user names.
-
-    Raises:
-        UsageError: They are not its, or there are none.
-    """
-    known = replace(options, energies_of=None, weights=None)
-    shared = shared_form([path], [known], replace(batch, energies_of=None))
-    if shared is None or shared == NOT_PROVEN:
-        why = "holds no `energies`" if shared is None else f"holds `energies` that are not those of {path}"
-        raise UsageError(
-            f"--energies-of {path}: the dump {why}.", f"see why: energydiag inspect checkpoint {path} --batch …"
+        raise _refusal(opened, batch, found, whose, mine=mine)
+    if found.best.lost:
+        raise InvalidBatch(
+            f"{found.best.lost} of the dump's `energies` are not finite, although the model's are finite there.",
+            "dump energies in float32 (float16 ends at 65504), computed from the dump's own contexts and actions.",
         )
-    return shared
+    return _proven(opened, batch, found, None if mine else whose)
 
 
 def shared_form(paths: Sequence[Path], models: Sequence[ModelOptions], batch: Batch) -> SharedForm | None:
@@ -170,10 +152,14 @@ def shared_form(paths: Sequence[Path], models: Sequence[ModelOptions], batch: Ba
 
     Returns:
         `NOT_PROVEN` where they belong to none of them; None where the dump holds no energies.
+
+    Raises:
+        UsageError: They are a checkpoint's in another form than was stated.
     """
     if batch.energies is None:
         return None
     whose = owner_of(batch)
+    near: SharedForm | None = None
     for path, options in zip(paths, models, strict=True):
         try:
             opened = open_checkpoint(path, options)
@@ -182,10 +168,35 @@ def shared_form(paths: Sequence[Path], models: Sequence[ModelOptions], batch: Ba
             found = _identity(opened, batch)
         except EnergydiagError:  # whoever measures this one says what is wrong
             continue
+        if found.verdict == "different" and found.nearest[0].relative < SAME_BELOW:
+            raise _refusal(opened, batch, found, whose, mine=False)
+        shared = SharedForm(
+            found.best.form.settings, opened.without_unexpected().outline, str(path), opened.unexpected, found.verdict
+        )
         if found.verdict == "same":
-            own = opened.without_unexpected()
-            return SharedForm(found.best.form.settings, own.outline, str(path))
-    return NOT_PROVEN
+            return shared
+        near = near or (shared if found.verdict == "undetermined" else None)
+    return near or NOT_PROVEN
+
+
+def _shared_by(path: Path, options: ModelOptions, batch: Batch) -> SharedForm:
+    """What the dump's energies prove of the checkpoint that the user names.
+
+    Raises:
+        UsageError: They are not its, or there are none.
+        EnergydiagError: The checkpoint cannot be read.
+    """
+    known = replace(options, energies_of=None, weights=None)
+    open_checkpoint(path, known)  # says what is wrong with it
+    shared = shared_form([path], [known], replace(batch, energies_of=None))
+    if shared is None:
+        raise UsageError(f"--energies-of {path}: the dump holds no `energies`.", "leave --energies-of out.")
+    if shared == NOT_PROVEN:
+        raise UsageError(
+            f"--energies-of {path}: the dump's `energies` are not those of this checkpoint.",
+            "name the checkpoint that they belong to; or dump without `energies`, and state --head and --nhead.",
+        )
+    return shared
 
 
 def owner_of(batch: Batch) -> str | int | None:
@@ -205,49 +216,106 @@ def _is_owner(whose: str | int, path: Path, opened: OpenCheckpoint) -> bool:
 
 def _identity(opened: OpenCheckpoint, batch: Batch) -> Identity:
     energy = opened.build(proving=True)
+    check_fit(energy, batch)
+    if batch.energies is not None and not bool(torch.isfinite(batch.energies).any()):
+        raise InvalidBatch("None of the dump's `energies` is finite.", "dump finite ones, or leave `energies` out.")
     return identify(energy, batch, Stated.by(opened.plan.settings), opened.plan.forms(opened.tensors))
 
 
-def _proven(opened: OpenCheckpoint, batch: Batch, found: Identity) -> Identified:
+def _refusal(
+    opened: OpenCheckpoint, batch: Batch, found: Identity, whose: str | int | None, *, mine: bool
+) -> EnergydiagError:
+    masked = _hides(opened.build(proving=True), opened, batch)
+    return other_model(Stated.by(opened.plan.settings), found, whose, mine=mine, masked=masked)
+
+
+def check_fit(energy: EnergyFunction, batch: Batch) -> None:
+    """Refuses contexts and actions that a built-in model was not made for.
+
+    Raises:
+        InvalidBatch: Widths differ, or there are no tokens or no steps.
+    """
+    if energy.widths is None:
+        return
+    got = (batch.hidden.shape[-1], batch.actions.shape[-1])
+    if got != energy.widths:
+        raise InvalidBatch(
+            f"The checkpoint was made for contexts of width {energy.widths[0]} and actions of {energy.widths[1]} "
+            f"dimensions; the batch has {got[0]} and {got[1]}.",
+            "dump the batch with the policy that this energy head was trained on.",
+        )
+    if batch.hidden.dim() != 3 or batch.actions.dim() != 3:
+        raise InvalidBatch(
+            f"The {energy.architecture} head takes contexts [N, S, D] and actions [N, H, A]; the batch has "
+            f"{list(batch.hidden.shape)} and {list(batch.actions.shape)}.",
+            "dump tokens and chunks, one token or one step where there is no more: hidden[:, None], actions[:, None].",
+        )
+
+
+def _proven(opened: OpenCheckpoint, batch: Batch, found: Identity, others: str | int | None) -> Identified:
+    """The model in the form that was found.
+
+    Args:
+        opened: The checkpoint.
+        batch: With the energies.
+        found: What they say.
+        others: Whose they are by ``energies_of``, where that is not this checkpoint.
+    """
     form, best = found.best.form, found.best
-    settings = form.settings
+    energy, precision = _measured(opened, form)
+    described = form.describe(_hides(energy, opened, batch))
+    described += precision
+    compared = f"largest difference {digits(best.difference)} over {counted(best.samples, 'sample')}"
+    described = f"; found: {described}" if described else ""
     if found.verdict == "undetermined":
-        words = (
-            f"undetermined whether this is the owner's model: largest difference {_digits(best.difference)} over "
-            f"{best.samples} samples, {best.relative:.1%} of the energies' standard deviation (below "
-            f"{SAME_BELOW:.0%} it is the same, above {OTHER_ABOVE:.0%} another); {form.describe(_hides(batch))}"
-        )
-        if best.explained:
-            words += f". Rounding explains it: {best.explained} moves this model's energies by as much"
-        if best.relative < SAME_BELOW:
-            words = f"undetermined: the dump's `energies` are all the same, so any form gives them; {form.describe()}"
-        return Identified(opened.with_settings(settings).build(), _told(opened, "undetermined", words))
-    told = "the same model" if not form.train_mode else "the same model, as far as dropout lets it be seen"
-    words = f"{told}: largest difference {_digits(best.difference)} over {best.samples} samples"
+        return Identified(energy, _told(opened, "undetermined", f"{why_undetermined(best, compared)}{described}"))
+    words = f"the same model: {compared}"
     if form.train_mode:
-        words += (
-            ", which is what repeated passes in train mode differ by; the `energies` were dumped with dropout at work: "
-            "dump them after model.eval()"
+        words = (
+            f"the same model, as far as dropout lets it be seen: {compared}, which is what repeated passes in train "
+            "mode differ by; the `energies` were dumped with dropout at work: dump them after model.eval()"
         )
-    words += f"; found: {form.describe(_hides(batch))}"
-    others = [other.options for other in found.tied]
-    words += f"; the same numbers come from {', '.join(others)}" if others else ""
+    words += described
+    tied = [other.options for other in found.tied if other.options]
+    words += f"; the same numbers come from {', '.join(tied)}" if tied else ""
     if opened.unexpected:
-        words += f"; {len(opened.unexpected)} keys are not read by it: {', '.join(opened.unexpected[:6])}"
-        opened = opened.without_unexpected()
-    return Identified(opened.with_settings(settings).build(), _told(opened, "same", words))
+        names = ", ".join(opened.unexpected[:6])
+        words += f"; it does not read {counted(len(opened.unexpected), 'key')} of the checkpoint: {names}"
+    if others is not None:
+        words += f"; but `energies_of` names {named(others)}"
+    return Identified(energy, _told(opened, "same", words))
+
+
+def _measured(opened: OpenCheckpoint, form: ModelForm) -> tuple[EnergyFunction, str]:
+    """The model in a form, and what is different from how its owner computes, in words.
+
+    A finer type than the checkpoint's is taken, unless the user names one; a coarser one is not: it would be measured
+    instead of the model.
+    """
+    energy = opened.with_settings(form.settings).without_unexpected().build()
+    if not form.precision:
+        return energy, ""
+    dtype, _ = PRECISIONS[form.precision]
+    own = energy.dtype
+    if dtype is not None and opened.options.dtype is None and torch.finfo(dtype).eps < torch.finfo(own).eps:
+        energy.module.to(dtype)
+        own = dtype
+    name = str(own).removeprefix("torch.")
+    return energy, "" if name == form.precision else f" (measured in {name})"
 
 
 def _beside(opened: OpenCheckpoint, batch: Batch, tau: float) -> Identified:
     """A checkpoint that the energies do not belong to, among others."""
     shared = opened.options.shared
-    if shared is None or shared.outline != opened.outline:
+    if shared is None or shared.outline != opened.without_unexpected().outline:
         told = _assumed(opened, batch, tau)
         told.facts["identity_told"] = "the dump's `energies` are another checkpoint's; " + told.facts["identity_told"]
         return told
     energy = opened.build()
-    words = f"{_form_of(energy).describe(_hides(batch))}, as the dump's `energies` prove of {shared.checkpoint}"
-    facts = _told(opened, "shared", words)
+    proof = "prove" if shared.verdict == "same" else "make probable"
+    words = f"as the dump's `energies` {proof} of {shared.checkpoint}"
+    described = _form_of(energy).describe(_hides(energy, opened, batch))
+    facts = _told(opened, "shared", f"{described}, {words}" if described else words)
     facts["energies_of"] = shared.checkpoint
     return Identified(energy, facts)
 
@@ -255,14 +323,17 @@ def _beside(opened: OpenCheckpoint, batch: Batch, tau: float) -> Identified:
 def _assumed(opened: OpenCheckpoint, batch: Batch, tau: float) -> Identified:
     """The model as it is stated, and what would be different if that is wrong."""
     energy = opened.build()
+    check_fit(energy, batch)
     form = _form_of(energy)
     forms = opened.plan.forms(opened.tensors)
+    parts = [form.describe(_hides(energy, opened, batch))]
     if forms is None:
-        words = f"assumed, not proven: called as {energy.calling.described()}, {form.describe(_hides(batch))}"
+        parts = [f"called as {energy.calling.described()}", *parts]
+    words = f"assumed, not proven: {', '.join(part for part in parts if part)}"
+    if forms is None:
         words += ". With the other --sign, every AUROC a would be 1 − a"
     else:
-        words = f"assumed, not proven: {form.describe(_hides(batch))}"
-        changes = list(_if_wrong(energy, forms, form, batch, tau))
+        changes = list(if_wrong(energy, forms, form, batch, tau))
         words += f". If it was {'; '.join(changes)}" if changes else ""
     words += ". Dump `energies`, what your own code gives for these samples, and it is proven"
     return Identified(energy, _told(opened, "assumed", words))
@@ -279,105 +350,5 @@ def _form_of(energy: EnergyFunction) -> ModelForm:
     return ModelForm(stated.head, stated.nhead, energy.mask, energy.sign)
 
 
-def _hides(batch: Batch) -> bool:
-    return batch.pad_mask is not None and bool(batch.pad_mask.any())
-
-
-def _digits(number: float) -> str:
-    return f"{number:.1g}" if number < 1e-3 else f"{number:.2g}"
-
-
-def _other_model(batch: Batch, found: Identity, stated: Stated, whose: str | int | None, mine: bool) -> EnergydiagError:
-    """Why nothing is measured: another form was stated, or the energies are of something else."""
-    best, nearest = found.best, found.nearest[0]
-    masked = _hides(batch)
-    if nearest.relative < SAME_BELOW:
-        return UsageError(
-            f"The dump's `energies` are not this model's as it is stated ({stated.options}): the largest difference is "
-            f"{_digits(best.difference)}, {_deviations(best)}. They are its energies with "
-            f"{nearest.form.describe(masked)} (largest difference {_digits(nearest.difference)} over {nearest.samples} "
-            "samples).",
-            f"use {nearest.form.options or 'no --mask and no --sign'}; stated nothing, the energies tell it.",
-        )
-    belongs = ""
-    if whose is not None:
-        belongs = " By `energies_of` they are this checkpoint's" if mine else " By `energies_of` they are those of "
-        belongs += "." if mine else f"{f'step {whose}' if isinstance(whose, int) else f'checkpoint {whose[:12]}…'}."
-    forms = "; ".join(f"{one.form.describe(masked)}: {_digits(one.difference)}" for one in found.nearest)
-    what = "no form of this model gives them" if best.form.head is not None else "the model does not give them"
-    return InvalidCheckpoint(
-        f"The dump's `energies` are another model's: {what}. Over {best.samples} samples the largest difference is "
-        f"{_digits(best.difference)}, {_deviations(best)}; nearest are {forms}.{belongs}",
-        "dump the energies of this checkpoint, or add --energies-of CKPT, the checkpoint that they belong to"
-        + (
-            "."
-            if best.form.head is not None
-            else "; check what your code does to contexts, actions and mask before it calls the model."
-        ),
-    )
-
-
-def _deviations(match: Match) -> str:
-    return f"{match.relative:.2g} standard deviations of the energies"
-
-
-def _if_wrong(energy: EnergyFunction, forms: Forms, form: ModelForm, batch: Batch, tau: float) -> Iterator[str]:
-    """What another number of attention heads, pooling, or mask would change: the loss and the AUROC of a small set."""
-    size = batch.hidden[:1].numel()
-    some = batch.take(batch.spread(_GUESSED_ON if size < _LARGE_CONTEXT else _GUESSED_ON // 3))
-    nonfinite, hidden = some.unusable()
-    some = some.take(torch.nonzero(~(nonfinite | hidden)).reshape(-1))
-    if len(some) < 2 or form.head is None or form.nhead is None:
-        return
-    own = form
-    tables = {other: table for other, table in _tables(energy, forms, form, some) if _differences(other, own) <= 1}
-    if own not in tables:
-        return
-    loss, auroc = _numbers(tables[own], tau)
-    for part, option in (("nhead", "--nhead {}"), ("head", "--head {}"), ("mask", "--mask {}")):
-        others = [other for other in tables if getattr(other, part) != getattr(own, part)]
-        if part == "head":
-            others = [one for one in others if one.head is not None and one.head.activation == form.head.activation]
-        changed = {one: _numbers(tables[one], tau) for one in others}
-        changed = {one: got for one, got in changed.items() if got[0] == got[0]}  # NaN where a mask hides everything
-        if changed:
-            one = max(changed, key=lambda other: (abs(changed[other][1] - auroc), abs(changed[other][0] - loss)))
-            value = one.head.name if part == "head" and one.head is not None else getattr(one, part)
-            yield (
-                f"{option.format(value)}, loss {changed[one][0]:.2f} for {loss:.2f}, AUROC {changed[one][1]:.3f} for "
-                f"{auroc:.3f}"
-            )
-
-
-def _differences(one: ModelForm, other: ModelForm) -> int:
-    return (one.head != other.head) + (one.nhead != other.nhead) + (one.mask != other.mask)
-
-
-def _tables(energy: EnergyFunction, forms: Forms, form: ModelForm, some: Batch) -> Iterator[tuple[ModelForm, Tensor]]:
-    """Energies ``[B, B]`` of every sample's action in every sample's context, in every form near the one assumed."""
-    nhead = form.nhead or 1
-    hidden = some.hidden.to(energy.device, energy.dtype)
-    actions = some.actions.to(energy.device, energy.dtype)
-    masks: dict[Mask, Tensor | None] = {"hidden": some.pad_mask}
-    if some.pad_mask is not None and bool(some.pad_mask.any()):
-        masks |= {"visible": ~some.pad_mask, "unused": None}
-    masks = {name: None if mask is None else mask.to(energy.device) for name, mask in masks.items()}
-    found: dict[ModelForm, list[Tensor]] = {}
-    with torch.no_grad():
-        for row in range(len(some)):
-            own: dict[Mask, Tensor | None] = {
-                name: None if mask is None else mask[row : row + 1] for name, mask in masks.items()
-            }
-            for other, table in forms.table(
-                energy.module, hidden[row : row + 1], actions[None], own, (nhead, nhead // 2, 2 * nhead)
-            ):
-                found.setdefault(replace(other, sign=form.sign), []).append(table.cpu().double())
-    sign = -1.0 if form.sign == "score" else 1.0
-    yield from ((other, sign * torch.cat(each)) for other, each in found.items())
-
-
-def _numbers(table: Tensor, tau: float) -> tuple[float, float]:
-    """InfoNCE and AUROC of an in-batch set."""
-    if not bool(torch.isfinite(table).all()):
-        return float("nan"), float("nan")
-    return float(info_nce_per_row(table, tau).mean()), swap_ranks(table)[0]
+def _hides(energy: EnergyFunction, opened: OpenCheckpoint, batch: Batch) -> bool:
+    return takes_mask(energy, batch, opened.plan.forms(opened.tensors))

@@ -21,7 +21,7 @@ from energydiag.errors import InvalidBatch, UsageError
 from energydiag.files.names import shown
 from energydiag.models.calling import DIRECT
 from energydiag.models.energy_function import EnergyFunction
-from energydiag.pipeline.identifying import identified
+from energydiag.pipeline.identifying import check_fit, identified
 from energydiag.pipeline.inspecting_run import RUN_RULES
 from energydiag.pipeline.loading import ModelOptions, open_checkpoint
 from energydiag.probes import Evidence, MeasuringSettings, run_probes
@@ -74,7 +74,7 @@ def inspect(
         raise UsageError(f"The temperature must be a positive number, not {tau}.", "use the one of training.")
     if swap_size < 2:
         raise UsageError(f"A swap set needs two contexts at least, not {swap_size}.", "leave it at 64.")
-    _check_widths(energy, batch)
+    check_fit(energy, batch)
     whole = batch if limit is None else batch.select(batch.spread(limit))
     nonfinite, all_hidden = whole.unusable()
     usable = whole.select(torch.nonzero(~(nonfinite | all_hidden)).reshape(-1))
@@ -182,18 +182,6 @@ def _positive_number(text: str) -> float | None:
     except ValueError:
         return None
     return value if value > 0 else None
-
-
-def _check_widths(energy: EnergyFunction, batch: Batch) -> None:
-    if energy.widths is None:
-        return
-    got = (batch.hidden.shape[-1], batch.actions.shape[-1])
-    if got != energy.widths:
-        raise InvalidBatch(
-            f"The checkpoint was made for contexts of width {energy.widths[0]} and actions of {energy.widths[1]} "
-            f"dimensions; the batch has {got[0]} and {got[1]}.",
-            "dump the batch with the policy that this energy head was trained on.",
-        )
 
 
 def _describe_model(evidence: Evidence) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -293,7 +294,7 @@ def _executor(workers: int | None, ray: str | None, model: ModelOptions, count: 
     on_gpu = model.device.startswith("cuda")
     if ray is not None:
         return OnRay(ray, gpus=1 if on_gpu else 0)
-    if workers == 0:
+    if workers == 0 or os.name != "posix":  # workers are given an open descriptor
         return Here()
     usual = 1 if model.device != "cpu" else cores()  # a GPU holds one model and its batch more safely than many
     return Processes(max(1, min(usual if workers is None else workers, count)))

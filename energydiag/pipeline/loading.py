@@ -17,7 +17,7 @@ from energydiag.checkpoints import TensorSet, Weights, read_weights
 from energydiag.errors import InvalidCheckpoint, UsageError
 from energydiag.files.file_check import FileCheck
 from energydiag.files.names import shown
-from energydiag.heads import head_form, stated_form
+from energydiag.heads import POOLINGS, head_form, stated_form
 from energydiag.models.build import Plan, plan_energy
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.places import Place
@@ -75,13 +75,13 @@ class ModelOptions:
         else:
             named = stated_form(metadata) if self.head is None else None
             head = self.head if named is None else named.activation.formula
-            if head is None:
-                raise UsageError("--pool says where the steps are averaged, and no head is named.", "add --head NAME.")
-            form = head_form(head, self.pool)
-        given = {"nhead": self.nhead, "sign": self.sign, "mask": self.mask}
+            form = None if head is None else head_form(head, self.pool)
+        given = {"pool": self.pool, "nhead": self.nhead, "sign": self.sign, "mask": self.mask}
+        if self.pool is not None and self.pool not in POOLINGS:
+            head_form("original", self.pool)  # says what it may be
         said = {
-            **({} if form is None else form.settings),
             **{name: str(value) for name, value in given.items() if value is not None},
+            **({} if form is None else form.settings),
             **({"candidates": "true"} if self.candidates else {}),
         }
         before = {**metadata, **(own.settings if (own := stated_form(metadata)) is not None else {})}
@@ -99,13 +99,17 @@ class SharedForm:
 
     Attributes:
         settings: As metadata holds it.
-        outline: Keys and shapes of the checkpoint.
+        outline: Keys and shapes of the checkpoint, of what its model reads.
         checkpoint: Its path.
+        not_read: Further keys, which the energies prove that it does not read.
+        verdict: ``"same"``, or ``"undetermined"``.
     """
 
     settings: Mapping[str, str]
     outline: str
     checkpoint: str
+    not_read: tuple[str, ...] = ()
+    verdict: str = "same"
 
 
 class _Facts(UserDict[str, str]):
@@ -172,10 +176,11 @@ class OpenCheckpoint:
 
         What the user or the checkpoint's own metadata says comes first.
         """
-        shared = self.options.shared
-        if shared is None or shared.outline != self.outline:
+        shared, read = self.options.shared, self.without_unexpected()
+        if shared is None or shared.outline != read.outline:
             return self
-        return self.with_settings({**shared.settings, **self.plan.settings})
+        own = read if set(self.unexpected) <= set(shared.not_read) else self
+        return own.with_settings({**shared.settings, **self.plan.settings})
 
     def without_unexpected(self) -> OpenCheckpoint:
         """The same without the keys that the model does not have."""
@@ -207,10 +212,15 @@ def open_checkpoint(path: Path, options: ModelOptions) -> OpenCheckpoint:
             f"{path} holds {first} and {second}, which mean the same but for names of wrappers around modules.",
             "keep one of them, or say which part is meant: --weights NAME.",
         )
+    ignored = [key for one in weights.sets for key in one.outlines if _is_ignored(key, options.ignore_keys)]
+    if options.ignore_keys and not ignored:
+        raise UsageError(
+            f"No key of {path} is as --ignore-keys says ({', '.join(options.ignore_keys)}).",
+            "leave it out, or mend it.",
+        )
     tensors = chosen.set.read(chosen.place.keys)
     unexpected = replace(plan, settings={**_ANY_FORM, **settings}).unexpected(tensors)
     never_read = [key for key in unexpected if key.rpartition(".")[2] in plan.never_read(tensors)]
-    ignored = [key for key in chosen.set.outlines if _is_ignored(key, options.ignore_keys)]
     facts = {
         "path": str(path),
         "format": weights.file.format,
