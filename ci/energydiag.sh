@@ -8,6 +8,7 @@
 #   FAIL_ON     never, warning or critical                        (critical)
 #   OUT         folder for the results; older ones are replaced   (energydiag-results)
 #   ARGS        further arguments of `energydiag inspect checkpoint`, one a line
+#   CONFIG      file with defaults for options; the pyproject.toml of the checkout is not read (none)
 #
 # Exit code: that of energydiag. 0 fine; 1 a finding at or above FAIL_ON; 2 wrong input, or a checkpoint without a result.
 set -eu
@@ -29,7 +30,7 @@ esac
 mkdir -p -- "$out"
 rm -f -- "$out/result.md" "$out/result.html" "$out/result.xml" "$out/result.sarif" "$out/result.json" "$out/annotations.txt"
 
-set -- inspect checkpoint "$CHECKPOINT" --batch "$BATCH" --fail-on "${FAIL_ON:-critical}" --quiet --format text \
+set -- ${CONFIG:+--config "$CONFIG"} --no-config inspect checkpoint "$CHECKPOINT" --batch "$BATCH" --fail-on "${FAIL_ON:-critical}" --quiet --format text \
   --format "md=$out/result.md" --format "html=$out/result.html" --format "junit=$out/result.xml" \
   --format "sarif=$out/result.sarif" --format "json=$out/result.json" --format "github=$out/annotations.txt"
 while IFS= read -r line; do
@@ -47,7 +48,7 @@ if [ "${GITHUB_ACTIONS:-}" = true ]; then
   printf '::stop-commands::%s\n' "$token"
 fi
 code=0
-energydiag "$@" || code=$?
+PYTHONSAFEPATH=1 energydiag "$@" || code=$?
 if [ -n "$token" ]; then
   printf '\n::%s::\n' "$token"
   if [ -f "$out/annotations.txt" ]; then

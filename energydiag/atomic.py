@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,13 +48,14 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        mode = _mode_of(path)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}{_UNFINISHED}", suffix=path.suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         yield temporary
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(mode)
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -84,6 +86,22 @@ def write_with(path: Path, write: Callable[[Path], object]) -> None:
     """
     with whole_file(path) as temporary:
         write(temporary)
+
+
+def _mode_of(path: Path) -> int:
+    """The permissions that the file shall have: those of the one that it replaces, else the usual ones.
+
+    Raises:
+        UsageError: What is there is no plain file: a device, a pipe or a link would be replaced by one.
+    """
+    try:
+        found = path.lstat().st_mode
+    except FileNotFoundError:
+        return 0o666 & ~_umask()
+    if not stat.S_ISREG(found):
+        kind = "a link" if stat.S_ISLNK(found) else "a folder" if stat.S_ISDIR(found) else "a device or a pipe"
+        raise UsageError(f"{path} is {kind}, and would be replaced by a file.", "name a plain file, or - for stdout.")
+    return stat.S_IMODE(found)
 
 
 def _umask() -> int:

@@ -95,8 +95,8 @@ def outputs(folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def real(tmp_path: Path) -> Path:
-    root, python = shlex.quote(str(ROOT)), shlex.quote(sys.executable)
-    program(tmp_path, "energydiag", f'#!/bin/sh\nPYTHONPATH={root} exec {python} -m energydiag "$@"\n')
+    installed = shlex.quote(str(Path(sys.executable).with_name("energydiag")))
+    program(tmp_path, "energydiag", f'#!/bin/sh\nexec {installed} "$@"\n')
     tensors = load_file(SAMPLES / "heldout-batch.safetensors")
     save_file({key: value[::16].contiguous() for key, value in tensors.items()}, tmp_path / "batch.safetensors")
     return tmp_path
@@ -153,7 +153,7 @@ def test_arguments_arrive_whole_and_nothing_is_expanded(tmp_path: Path) -> None:
     done = inspect(tmp_path, inputs, STUB_CODE="0")
     assert done.returncode == 0, done.stderr
     given = (tmp_path / "log").read_text().splitlines()
-    assert given[:6] == ["inspect", "checkpoint", odd, "--batch", odd, "--fail-on"]
+    assert given[:7] == ["--no-config", "inspect", "checkpoint", odd, "--batch", odd, "--fail-on"]
     assert given[-4:] == ["--model", odd, "--tau", "1"]
     assert "html=an out/result.html" in given
     assert not (tmp_path / "hacked").exists()

@@ -62,8 +62,8 @@ def dumps(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def energydiag(tmp_path: Path) -> Path:
     """The real program, as an installation would put it on the path."""
-    root, python = shlex.quote(str(ROOT)), shlex.quote(sys.executable)
-    return program(tmp_path / "real", f'#!/bin/sh\nPYTHONPATH={root} exec {python} -m energydiag "$@"\n')
+    installed = shlex.quote(str(Path(sys.executable).with_name("energydiag")))
+    return program(tmp_path / "real", f'#!/bin/sh\nexec {installed} "$@"\n')
 
 
 @pytest.fixture

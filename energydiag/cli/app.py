@@ -21,7 +21,7 @@ from energydiag.cli import (
     report,
     rules,
 )
-from energydiag.cli.config import read_defaults
+from energydiag.cli.config import FOUND, allowed, read_defaults
 from energydiag.errors import EnergydiagError, UsageError
 from energydiag.inert import message
 
@@ -64,8 +64,14 @@ def options(
     context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option(help="TOML file with defaults for options; without it, [tool.energydiag] of ./pyproject.toml."),
+        typer.Option(
+            help="TOML file with defaults for options; without it, [tool.energydiag] of ./pyproject.toml, but for "
+            "options that run code, write files or reach other machines."
+        ),
     ] = None,
+    no_config: Annotated[
+        bool, typer.Option("--no-config", help="Read no ./pyproject.toml, as in CI on others' pull requests.")
+    ] = False,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop."),
@@ -73,11 +79,18 @@ def options(
 ) -> None:
     """The health check for energy models."""
     del version
-    defaults = read_defaults(config)
+    defaults = {} if no_config and config is None else read_defaults(config)
     unknown = sorted(set(defaults) - _option_names(context.command))
     if unknown:
         raise UsageError(
             f"The config names no option of any command: {', '.join(unknown)}.", "see `energydiag COMMAND --help`."
+        )
+    defaults, refused = allowed(defaults, config)
+    if refused:
+        typer.echo(
+            f"energydiag: {FOUND} sets {', '.join(refused)}, which the command line alone may; not taken.\n"
+            f"  next: type {'it' if len(refused) == 1 else 'them'}, or name the file: --config {FOUND}",
+            err=True,
         )
     context.default_map = _for_every_command(context.command, defaults)
 

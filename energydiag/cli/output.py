@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from energydiag.cli.config import set_by_file
 from energydiag.errors import UsageError
 from energydiag.inert import inert
 
@@ -62,6 +63,9 @@ def write(result: Result, to: Sequence[Destination], *, details: bool, next_comm
     from energydiag.reports import reports
     from energydiag.reports.report import Look
 
+    told = set_by_file()
+    if told:
+        result = replace(result, provenance={**result.provenance, "config": told})
     for destination in to:
         terminal = destination.path is None and sys.stdout.isatty()
         look = Look(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from energydiag.atomic import write_with
 from energydiag.figures.figure import figures
+from energydiag.figures.plotting import styled
 from energydiag.results import Comparison, Diagnosis, Fleet, Repair
 
 if TYPE_CHECKING:
@@ -38,11 +39,9 @@ def save_figures(result: Diagnosis | Repair | Fleet | Comparison, folder: Path) 
     Raises:
         UsageError: The folder cannot be written to.
     """
-    import matplotlib
-
     shown = [f for f in figures().values() if isinstance(result, f.of) and f.shows(result)]
     written = []
-    with matplotlib.rc_context(cast("Any", _STYLE)):
+    with styled(_STYLE):
         if shown:
             written += _save(_page(result, [f.draw for f in shown]), folder / "overview")
         for figure in shown:

@@ -10,9 +10,12 @@ import contextlib
 import importlib
 import os
 import socket
+import tempfile
 from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+from energydiag.current_folder import inside
 from energydiag.errors import UsageError, first_line
 from energydiag.fleet.executor import Done
 
@@ -81,7 +84,9 @@ class OnRay:
             return
         try:
             _reach(self._address)
-            ray.init(address=self._address, log_to_driver=False, logging_level="ERROR")
+            with tempfile.TemporaryDirectory() as empty, inside(Path(empty)):
+                # Ray puts the folder in which it begins on its workers' module path
+                ray.init(address=self._address, log_to_driver=False, logging_level="ERROR")
         except (OSError, ValueError, OverflowError, RuntimeError, AssertionError) as error:
             raise UsageError(
                 f"No Ray cluster answers at {self._address}: {first_line(error)}",

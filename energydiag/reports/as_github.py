@@ -139,7 +139,7 @@ def _compared_notes(compared: Comparison) -> Iterable[_Note]:
     broken = [limit for limit in compared.limits if limit.verdict == "broken"]
     worse: Level = "warning" if compared.limits else "error"
     failed = broken or (not compared.limits and compared.verdict == "regressed")
-    counted = tuple(f"{name}: {told}" for name, told in side_lines(compared)[1:21])
+    counted = tuple(f"{name}: {told}" for name, told in side_lines(compared)[-len(compared.sides) + 1 :][:20])
     yield _Note("error" if failed else "notice", "energydiag compare", (compared_headline(compared), *counted))
     for limit in broken:
         yield _Note("error", f"limit of {limit.metric}", (limit_line(limit),))

@@ -14,6 +14,7 @@ from energydiag.reports.wording import (
     amount,
     arm_rows,
     chosen,
+    config_line,
     headline,
     identity_line,
     interval,
@@ -42,6 +43,8 @@ def _render(result: Result, look: Look) -> str:
 def _diagnosis(diagnosis: Diagnosis, look: Look) -> Iterable[str]:
     yield f"## {headline(diagnosis)}"
     yield _subject(diagnosis)
+    if told := config_line(diagnosis.provenance):
+        yield f"Config: {plain(told)}"
     if told := identity_line(diagnosis.checkpoint):
         yield f"Identity: {plain(told)}"
     by_name = {m.name: m for m in diagnosis.measurements}
@@ -129,6 +132,8 @@ def _next(look: Look) -> Iterable[str]:
 
 def _repair(repair: Repair, look: Look) -> Iterable[str]:
     yield f"## {plain(repair_headline(repair))}"
+    if told := config_line(repair.provenance):
+        yield f"Config: {plain(told)}"
     if repair.reasons:
         yield bullets(plain(reason) for reason in repair.reasons)
     if repair.applied:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from energydiag.reports.wording import interval, short
+from energydiag.reports.wording import config_line, interval, short
 from energydiag.results import Comparison, Limit, MetricChange, Ranking
 from energydiag.results.changes import NO_DIRECTION, Change, overall
 
@@ -79,8 +79,8 @@ def count_line(compared: Comparison, side: str) -> str:
 
 
 def side_lines(compared: Comparison) -> list[tuple[str, str]]:
-    """Every side with its files, the first one marked."""
-    lines = []
+    """Every side with its files, the first one marked; before them, what a config file has set."""
+    lines = [("config", told)] if (told := config_line(compared.provenance)) else []
     for place, side in enumerate(compared.sides):
         files = ", ".join(path for path in side.paths[:4] if path != side.name)
         more = f" and {len(side.paths) - 4} more" if len(side.paths) > 4 else ""

@@ -17,7 +17,15 @@ from energydiag.reports.page_parts import (
     tone,
 )
 from energydiag.reports.report import Look
-from energydiag.reports.wording import headline, identity_line, model_line, run_line, samples_line, shapes_line
+from energydiag.reports.wording import (
+    config_line,
+    headline,
+    identity_line,
+    model_line,
+    run_line,
+    samples_line,
+    shapes_line,
+)
 from energydiag.results import Diagnosis
 
 
@@ -49,6 +57,8 @@ def diagnosis_page(diagnosis: Diagnosis, look: Look) -> Page:
 
 
 def _facts(diagnosis: Diagnosis) -> Iterable[tuple[str, str]]:
+    if told := config_line(diagnosis.provenance):
+        yield "Config", told
     if "run" in diagnosis.batch:
         yield "Run", diagnosis.batch["run"]
         yield "Log", run_line(diagnosis.batch)

@@ -16,6 +16,7 @@ from energydiag.reports.wording import (
     alternatives,
     amount,
     chosen,
+    config_line,
     headline,
     identity_line,
     interval,
@@ -48,7 +49,7 @@ def diagnosis_parts(diagnosis: Diagnosis, look: Look) -> Iterable[RenderableType
 
 def _headline(diagnosis: Diagnosis) -> RenderableType:
     lines = Text(headline(diagnosis), style=COLOURS[diagnosis.verdict])
-    for label, told in _subject(diagnosis):
+    for label, told in (*_subject(diagnosis), *(("config", c) for c in [config_line(diagnosis.provenance)] if c)):
         lines.append(f"\n{label:<11}", style="dim").append(inert(told), style="default")
     return Panel(lines, border_style=COLOURS[diagnosis.verdict].split()[-1], padding=(0, 1))
 

@@ -19,6 +19,7 @@ from energydiag.reports.fleet_wording import (
 )
 from energydiag.reports.markdown import bullets, code, commands, plain, table
 from energydiag.reports.report import Look
+from energydiag.reports.wording import config_line
 from energydiag.results import Fleet, Inspected
 
 _ROOM = 40_000
@@ -32,6 +33,8 @@ def fleet_blocks(fleet: Fleet, look: Look) -> Iterable[str]:
     if fleet.failed:
         yield f"**{plain(failed_line(fleet))}**"
     yield f"batch {plain(batch_line(fleet))}"
+    if told := config_line(fleet.provenance):
+        yield f"Config: {plain(told)}"
     if told := fleet_identity(fleet):
         yield f"Identity: {plain(told)}"
     shown = shown_numbers(fleet)

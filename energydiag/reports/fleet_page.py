@@ -22,6 +22,7 @@ from energydiag.reports.fleet_wording import (
 )
 from energydiag.reports.page_parts import bullets, figures_section, next_section, provenance_section, table, tone
 from energydiag.reports.report import Look
+from energydiag.reports.wording import config_line
 from energydiag.results import Fleet, Inspected
 
 _MOST_FOLDS = 200
@@ -57,6 +58,8 @@ def fleet_page(fleet: Fleet, look: Look) -> Page:
 
 
 def _facts(fleet: Fleet) -> Iterable[tuple[str, str]]:
+    if told := config_line(fleet.provenance):
+        yield "Config", told
     yield "Batch", batch_line(fleet)
     if told := fleet_identity(fleet):
         yield "Identity", told

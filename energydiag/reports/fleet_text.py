@@ -29,7 +29,7 @@ from energydiag.reports.fleet_wording import (
     step_text,
 )
 from energydiag.reports.report import Look
-from energydiag.reports.wording import short
+from energydiag.reports.wording import config_line, short
 from energydiag.results import Fleet, Inspected
 
 _WIDE = 100
@@ -106,6 +106,8 @@ def _headline(fleet: Fleet) -> RenderableType:
     if fleet.failed:
         lines.append(f"\n{failed_line(fleet)}", style="bold red")
     lines.append(f"\n{'batch':<9}", style="dim").append(inert(batch_line(fleet)), style="default")
+    if told := config_line(fleet.provenance):
+        lines.append(f"\n{'config':<9}", style="dim").append(inert(told), style="default")
     if told := fleet_identity(fleet):
         lines.append(f"\n{'identity':<9}", style="dim").append(inert(told), style="default")
     return Panel(lines, border_style=colour.split()[-1], padding=(0, 1))

@@ -19,7 +19,16 @@ from energydiag.reports.page_parts import (
     tone,
 )
 from energydiag.reports.report import Look
-from energydiag.reports.wording import NAMED, SCALE_FREE, arm_rows, identity_line, parameters, repair_headline, variant
+from energydiag.reports.wording import (
+    NAMED,
+    SCALE_FREE,
+    arm_rows,
+    config_line,
+    identity_line,
+    parameters,
+    repair_headline,
+    variant,
+)
 from energydiag.results import Diagnosis, Repair
 
 
@@ -51,6 +60,8 @@ def repair_page(repair: Repair, look: Look) -> Page:
 
 
 def _facts(repair: Repair) -> Iterable[tuple[str, str]]:
+    if told := config_line(repair.provenance):
+        yield "Config", told
     before = repair.arms.get("before")
     if before is not None and "path" in before.checkpoint:
         yield "Checkpoint", before.checkpoint["path"]

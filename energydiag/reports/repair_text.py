@@ -16,6 +16,7 @@ from energydiag.reports.wording import (
     NAMED,
     SCALE_FREE,
     arm_rows,
+    config_line,
     identity_line,
     interval,
     parameters,
@@ -34,6 +35,8 @@ def repair_parts(repair: Repair, look: Look) -> Iterable[RenderableType]:
     headline = Text(repair_headline(repair), colour)
     for reason in repair.reasons:
         headline.append(f"\n{inert(reason)}", style="default")
+    if told := config_line(repair.provenance):
+        headline.append("\nconfig ", style="dim").append(inert(told), style="default")
     if told := identity_line(repair.arms["before"].checkpoint):
         headline.append("\nidentity ", style="dim").append(inert(told), style="default")
     yield Panel(headline, border_style=colour.split()[-1], padding=(0, 1))

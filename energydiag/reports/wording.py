@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from energydiag.inert import inert
 from energydiag.results import Diagnosis, Measurement, MetricChange, Repair
@@ -134,6 +135,14 @@ def identity_line(facts: Mapping[str, str]) -> str:
     """Whether it is proven that this is the owner's model, or what was assumed; empty where nothing is said."""
     told = facts.get("identity_told", "")
     return f"{told}." if told else ""
+
+
+def config_line(provenance: Mapping[str, Any]) -> str:
+    """What a config file has set; empty where none has."""
+    told = provenance.get("config")
+    if not isinstance(told, Mapping):
+        return ""
+    return f"{told.get('options', '')}, set by {told.get('file', '')}"
 
 
 def samples_line(facts: Mapping[str, str]) -> str:
