@@ -4,13 +4,17 @@ BIN := .venv/bin
 # torch's own index would be asked for builds with CUDA otherwise; the constraint names the build that CI uses
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test ray-test browser-test lint samples bench fault-guard docs clean
+.PHONY: demo test test-slow ray-test browser-test lint samples bench fault-guard docs clean
 
 demo: .venv/installed
 	$(BIN)/energydiag demo || test $$? -eq 1
 
 test: .venv/installed-dev lint
 	$(BIN)/pytest
+
+# what takes minutes: many real processes, trainings, corpora
+test-slow: .venv/installed-dev
+	$(BIN)/pytest -m slow
 
 # the test on a cluster of two nodes alone; `make test` runs it too
 ray-test: .venv/installed-dev

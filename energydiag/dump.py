@@ -39,6 +39,7 @@ from energydiag.batches.named import ALIASES, Layout, checked, difference, layou
 from energydiag.batches.shards import read_shards
 from energydiag.errors import InvalidBatch, UsageError, first_line
 from energydiag.files.tensor_file import sha256_of
+from energydiag.folder_lock import FolderLock
 
 __all__ = ["BatchWriter"]
 
@@ -50,7 +51,8 @@ class BatchWriter:
     ``with`` block writes the rest. Leaving it by an error does not: the shards that were full are the dump.
 
     Several processes may write into one folder, each with its own ``rank``: their files have names of their own, and
-    reading puts them together in the order of the ranks.
+    reading puts them together in the order of the ranks. A second writer of the same rank is refused while the first is
+    at work.
 
     Args:
         folder: Where the dump shall be; it is made if need be.
@@ -101,6 +103,15 @@ class BatchWriter:
             raise UsageError(
                 f"{self.folder} cannot be made: {error.strerror}.", "name a folder that can be written."
             ) from error
+        self._lock = FolderLock(self.folder, self._index.name, "a dump")
+        try:
+            return self._known(append)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _known(self, append: bool) -> Layout | None:
+        """What is in the folder already: the layout of its samples, or None."""
         there = index_files(self.folder)
         if not append:
             beside = f"-of-{self._writer[1]:05d}.json"  # another rank of the same job may have begun already
@@ -194,6 +205,7 @@ class BatchWriter:
             self._end()
 
     def _end(self) -> None:
+        self._lock.release()
         self._closed = True
         self._buffers = {}
         self._filled = 0

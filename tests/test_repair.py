@@ -22,7 +22,7 @@ from energydiag.negatives.noise import SIGMAS
 from energydiag.pipeline import RepairOptions, fix_and_retrain, inspect, load_checkpoint
 from energydiag.pipeline.arms import Arm, unkept
 from energydiag.pipeline.proof import indifferent, judge_repair, lost, proof_names
-from energydiag.pipeline.repair_files import empty_folder
+from energydiag.pipeline.repair_files import own_folder
 from energydiag.pipeline.repairing import Examined, examine, plan_repair
 from energydiag.pipeline.splitting import check_apart, split_by_episode
 from energydiag.plan import TrainingPlan
@@ -127,9 +127,9 @@ def test_the_same_episode_on_both_sides_is_refused() -> None:
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "precious").touch()
     with pytest.raises(UsageError, match="not empty"):
-        empty_folder(tmp_path, resume=False)
+        own_folder(tmp_path, resume=False)
     with pytest.raises(UsageError, match="holds 'precious'"):
-        empty_folder(tmp_path, resume=True)
+        own_folder(tmp_path, resume=True)
     assert (tmp_path / "precious").exists()
 
 
@@ -139,8 +139,8 @@ def test_a_folder_with_a_repair_is_gone_on_with_when_asked_and_tidied_up(tmp_pat
     unfinished.touch()
     (tmp_path / "result.json").touch()
     with pytest.raises(UsageError, match="--resume"):
-        empty_folder(tmp_path, resume=False)
-    empty_folder(tmp_path, resume=True)
+        own_folder(tmp_path, resume=False)
+    own_folder(tmp_path, resume=True)
     assert not unfinished.exists()
     assert (tmp_path / "result.json").exists()
 

@@ -32,12 +32,14 @@ class FileRows:
         name: What the tensor is called in it.
         shape: Its sizes when it was found.
         dtype: Its type.
+        stamp: Which file it was: device, number, size and time of change.
     """
 
     path: Path
     name: str
     shape: torch.Size
     dtype: torch.dtype
+    stamp: tuple[int, ...] = ()
 
     @property
     def device(self) -> torch.device:
@@ -53,9 +55,21 @@ class FileRows:
         Raises:
             UnreadableFile: The file is another one by now.
         """
+        self.check()  # a mapped file that was cut off would end the process
         rows = _OPEN.tensor(self)[index]
         _OPEN.was_read(rows.numel() * rows.element_size())
         return rows
+
+    def check(self) -> None:
+        """Refuses a file that is not the one that was found.
+
+        Raises:
+            UnreadableFile: It was replaced, written to or removed.
+        """
+        if self.stamp and stamp_of(self.path) != self.stamp:
+            raise UnreadableFile(
+                f"{self.path} was changed while it was read.", "wait until its writer is done, and run this again."
+            )
 
     def open(self) -> Tensor:
         """The memory-mapped tensor.
@@ -71,6 +85,15 @@ class FileRows:
                 "wait until its writer is done, and run this again.",
             )
         return value
+
+
+def stamp_of(path: Path) -> tuple[int, ...]:
+    """Which file this is, as far as the system tells; empty where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 class _Open:
@@ -106,7 +129,13 @@ def left_in_file(values: Mapping[str, Tensor], file: TensorFile) -> dict[str, Te
         return dict(values)
     hidden = values["hidden"]
     name = next(name for name in ("hidden", *ALIASES["hidden"]) if name in file.contents)
-    return {**values, "hidden": Rows((FileRows(file.path, name, hidden.shape, hidden.dtype),))}
+    rows = FileRows(file.path, name, hidden.shape, hidden.dtype, stamp_of(file.path))
+    return {**in_memory(values), "hidden": Rows((rows,))}
+
+
+def in_memory(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of all but the contexts: what is mapped would change with its file."""
+    return {name: value if name == "hidden" else value.clone() for name, value in values.items()}
 
 
 def joined(parts: Sequence[Tensor]) -> Rows:

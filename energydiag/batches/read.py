@@ -54,6 +54,8 @@ def read_batch(path: Path) -> LoadedBatch:
     values = checked(named, path)
     if values["hidden"].nbytes > _LARGE:
         values = left_in_file(values, file)
+    else:  # what is mapped would change with its file, and end the process where that is cut off
+        values = {name: value.clone() for name, value in values.items()}
     return LoadedBatch(as_batch(values), replace(file, contents={}), unknown)
 
 

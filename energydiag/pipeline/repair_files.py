@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from energydiag.atomic import is_unfinished, sweep, write_text
 from energydiag.batches import read_batch
 from energydiag.errors import UsageError
 from energydiag.fixes.planning import Planned
+from energydiag.folder_lock import FolderLock, is_lock
 from energydiag.pipeline.arms import Progress
 from energydiag.pipeline.identifying import identified, shared_form
 from energydiag.pipeline.inspecting import ASSUMED_TAU
@@ -25,24 +27,38 @@ OURS = frozenset({"runs", "figures", "repaired.safetensors", "result.json"})
 """Names of all that a repair writes into its folder."""
 
 
-def empty_folder(out: Path, *, resume: bool) -> None:
-    """Makes the folder that results go to, and removes what a kill has left half-written.
+def own_folder(out: Path, *, resume: bool) -> FolderLock:
+    """Makes the folder that results go to, locks it, and removes what a kill has left half-written.
 
     Raises:
-        UsageError: It holds a repair and ``resume`` is not asked for, holds anything else, or cannot be made.
+        UsageError: Another process is at a repair in it, it holds a repair and ``resume`` is not asked for, holds
+            anything else or a link, or cannot be made.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        held = {path.name for path in out.iterdir()}
+        lock = FolderLock(out, "repair", "a repair")
+        try:
+            _check_held(out, resume=resume)
+        except BaseException:
+            lock.release()
+            raise
     except OSError as error:
         raise UsageError(
             f"--out {out} cannot be used: {error.strerror}.", "name a folder that can be written."
         ) from error
+    return lock
+
+
+def _check_held(out: Path, *, resume: bool) -> None:
+    held = {path.name for path in out.iterdir() if not is_lock(path.name)}
     others = sorted(name for name in held - OURS if not is_unfinished(name))
     if others or (held and not resume):
         told = f"it holds {others[0]!r}" if others else "it holds a repair"
         go_on = "" if others else ", or --resume to go on with the repair in it"
         raise UsageError(f"--out {out} is not empty: {told}.", f"name an empty folder{go_on}.")
+    link = next((path for path in out.rglob("*") if path.is_symlink()), None)
+    if link is not None:  # what is written through it would go elsewhere
+        raise UsageError(f"{link} is a link.", "remove it, or name an empty folder.")
     sweep(out)
 
 
@@ -98,8 +114,7 @@ def repair_checkpoint(
         else:
             train_batch, heldout = training.batch, proof.batch
         of_run = None if log is None else inspect_run(log)
-        if ranks.is_first and not dry_run:
-            empty_folder(out, resume=options.resume)
+        lock = own_folder(out, resume=options.resume) if ranks.is_first and not dry_run else None
     chosen = tau or float(energy.settings.get("tau", ASSUMED_TAU))
     options = replace(options, base=replace(options.base, tau=chosen))
     options = options if of_run is None else replace(options, log=of_run.measurements)
@@ -114,10 +129,11 @@ def repair_checkpoint(
     provenance |= {} if training is None else {"train_sha256": training.check().sha256()}
     provenance |= {} if of_run is None else {"run_sha256": of_run.batch["sha256"]}
     provenance |= {} if ranks.size == 1 else {"processes": ranks.size}
-    repair = fix_and_retrain(energy, train_batch, heldout, options, out=out, facts=provenance, progress=progress)
-    before = repair.arms["before"]
-    told = replace(before, checkpoint={**facts, **before.checkpoint})
-    repair = replace(repair, arms={**repair.arms, "before": told})
-    write_text(out / "result.json", repair.to_json())
+    with lock or nullcontext():
+        repair = fix_and_retrain(energy, train_batch, heldout, options, out=out, facts=provenance, progress=progress)
+        before = repair.arms["before"]
+        told = replace(before, checkpoint={**facts, **before.checkpoint})
+        repair = replace(repair, arms={**repair.arms, "before": told})
+        write_text(out / "result.json", repair.to_json())
     planned = Planned(options.base, (), repair.skipped)
     return repair, planned
