@@ -18,6 +18,12 @@ def message(text: str) -> str:
     return inert(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")
 
 
+def without_commands(text: str) -> str:
+    """Lines that the runner of GitHub Actions would obey, made harmless: it looks at their beginnings after blanks."""
+    lines = (line.replace("::", ": :", 1) if line.lstrip().startswith("::") else line for line in text.split("\n"))
+    return "\n".join(lines).replace("##[", "## [")
+
+
 def inert(text: str) -> str:
     """The text without control characters (escape sequences, line breaks, direction marks), which a terminal obeys."""
     if text.isascii() and text.isprintable():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ from energydiag.cli import (
 )
 from energydiag.cli.config import FOUND, allowed, read_defaults
 from energydiag.errors import EnergydiagError, UsageError
-from energydiag.inert import message
+from energydiag.inert import message, without_commands
 
 app = typer.Typer(
     name="energydiag",
@@ -111,12 +112,32 @@ def _for_every_command(command: Any, defaults: dict[str, Any]) -> dict[str, Any]
     return {p.name: defaults[p.name] for p in command.params if p.name in defaults}
 
 
+def _usable_streams() -> None:
+    """Streams that are closed swallow what is written; what one's encoding lacks is replaced."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))  # as long as the process
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _check_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:  # torch's libraries end the process there
+        raise UsageError("The current folder was removed.", "go to one that is there: cd.") from error
+
+
 def main() -> None:
     """Runs the program; a user's mistake is one line and exit code 2, never a traceback."""
+    _usable_streams()
     try:
+        _check_folder()
         app()
     except EnergydiagError as error:
-        typer.echo(f"energydiag: {message(error.message)}\n  next: {message(error.next_step)}", err=True)
+        told = f"energydiag: {message(error.message)}\n  next: {message(error.next_step)}"
+        typer.echo(without_commands(told), err=True)
         sys.exit(error.exit_code)
     except OSError as error:  # such as a full disk behind stdout; Typer itself sees to interrupts and closed pipes
         typer.echo(

@@ -81,7 +81,7 @@ Tau = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, …")]
 Dtype = Annotated[str | None, typer.Option(help="Type to compute in. [default: the checkpoint's]")]
-Seed = Annotated[int, typer.Option(min=0, help="Of swap sets, noise and resampling.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of swap sets, noise and resampling.")]
 Limit = Annotated[int | None, typer.Option(min=2, help="Use at most so many samples, spread over the episodes.")]
 SwapSize = Annotated[int, typer.Option(min=2, help="Contexts in a swap set.")]
 Select = Annotated[

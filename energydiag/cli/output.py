@@ -16,7 +16,7 @@ import typer
 
 from energydiag.cli.config import set_by_file
 from energydiag.errors import UsageError
-from energydiag.inert import inert
+from energydiag.inert import inert, without_commands
 
 if TYPE_CHECKING:
     from energydiag.reports.report import Result
@@ -76,7 +76,8 @@ def write(result: Result, to: Sequence[Destination], *, details: bool, next_comm
         )
         text = reports()[destination.format].render(result, look)
         if destination.path is None:
-            typer.echo(text, nl=False)
+            is_ours = destination.format == "github" or os.environ.get("GITHUB_ACTIONS") != "true"
+            typer.echo(text if is_ours else without_commands(text), nl=False)
         else:
             write_text(destination.path, text)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from energydiag.atomic import write_with
 from energydiag.figures.figure import figures
 from energydiag.figures.plotting import styled
+from energydiag.inert import inert
 from energydiag.results import Comparison, Diagnosis, Fleet, Repair
 
 if TYPE_CHECKING:
@@ -62,6 +63,17 @@ def _page(result: Diagnosis | Repair | Fleet | Comparison, draws: list[Any]) -> 
     return canvas
 
 
+def _sanitize(canvas: Canvas) -> None:
+    """Names out of strangers' files are no formulas, and hold nothing that XML forbids."""
+    from matplotlib.text import Text
+
+    for text in canvas.findobj(Text):
+        shown = text.get_text()
+        if not shown.startswith("$\\mathdefault"):  # ticks of a logarithmic axis
+            text.set_parse_math(False)
+            text.set_text("\n".join(map(inert, shown.split("\n"))))
+
+
 def _title(result: Diagnosis | Repair | Fleet | Comparison) -> str:
     if isinstance(result, Repair):
         count = len(result.applied)
@@ -80,6 +92,7 @@ def _title(result: Diagnosis | Repair | Fleet | Comparison) -> str:
 
 
 def _save(canvas: Canvas, stem: Path) -> list[Path]:
+    _sanitize(canvas)
     paths = [stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")]
     write_with(paths[0], functools.partial(canvas.savefig, dpi=130, metadata={"Software": None}))
     write_with(paths[1], functools.partial(canvas.savefig, metadata={"Date": None}))

@@ -66,7 +66,7 @@ def inspect(
     """
     notes = []
     if tau is None and "tau" in energy.settings:
-        tau = _positive_number(energy.settings["tau"])
+        tau = positive_number(energy.settings["tau"])
     if tau is None:
         tau = ASSUMED_TAU
         notes.append(f"The temperature of training is not known; τ = {tau} was assumed (--tau sets it).")
@@ -176,12 +176,13 @@ def _passed_over(facts: MutableMapping[str, str]) -> Iterator[str]:
         yield f"Passed over by --ignore-keys: {facts.pop('ignored')}."
 
 
-def _positive_number(text: str) -> float | None:
+def positive_number(text: str) -> float | None:
+    """The number that a text stands for, if it is finite and positive."""
     try:
         value = float(text)
     except ValueError:
         return None
-    return value if value > 0 else None
+    return value if 0 < value < math.inf else None
 
 
 def _describe_model(evidence: Evidence) -> dict[str, str]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from energydiag.checkpoints import TensorSet, Weights, read_weights
-from energydiag.errors import InvalidCheckpoint, UsageError
+from energydiag.errors import InvalidCheckpoint, UsageError, first_line
 from energydiag.files.file_check import FileCheck
 from energydiag.files.names import shown
 from energydiag.heads import POOLINGS, head_form, stated_form
@@ -23,6 +23,9 @@ from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.places import Place
 
 _MOST_LISTED = 8
+
+_DEVICES = ("cpu", "cuda", "mps", "xpu")
+"""Devices that compute: others, as ``meta``, hold no numbers."""
 
 
 @dataclass(frozen=True)
@@ -310,10 +313,12 @@ def _listed(names: Iterable[str]) -> str:
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        if device.type not in _DEVICES:
+            raise ValueError(f"it is none of {', '.join(_DEVICES)}")
+        float(torch.ones(1, device=device) + 1)
+    except Exception as error:  # what a device that is not there raises differs from one to the next
         raise UsageError(
-            f"--device {name} is not there: {str(error).splitlines()[0]}.",
+            f"--device {name} cannot be used: {first_line(error).rstrip('.')}.",
             "use --device cpu, or cuda on a machine with one.",
         ) from error
     return device

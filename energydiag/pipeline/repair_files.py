@@ -15,7 +15,7 @@ from energydiag.fixes.planning import Planned
 from energydiag.folder_lock import FolderLock, is_lock
 from energydiag.pipeline.arms import Progress
 from energydiag.pipeline.identifying import identified, shared_form
-from energydiag.pipeline.inspecting import ASSUMED_TAU
+from energydiag.pipeline.inspecting import ASSUMED_TAU, positive_number
 from energydiag.pipeline.inspecting_run import inspect_run
 from energydiag.pipeline.loading import ModelOptions, open_checkpoint
 from energydiag.pipeline.repairing import RepairOptions, assist, examine, fix_and_retrain, plan_repair
@@ -115,7 +115,7 @@ def repair_checkpoint(
             train_batch, heldout = training.batch, proof.batch
         of_run = None if log is None else inspect_run(log)
         lock = own_folder(out, resume=options.resume) if ranks.is_first and not dry_run else None
-    chosen = tau or float(energy.settings.get("tau", ASSUMED_TAU))
+    chosen = tau or positive_number(energy.settings.get("tau", "")) or ASSUMED_TAU
     options = replace(options, base=replace(options.base, tau=chosen))
     options = options if of_run is None else replace(options, log=of_run.measurements)
     if not ranks.is_first:
