@@ -15,11 +15,11 @@ as far, and its slope, at most .25 as before, is no larger near raw = 0. On a he
 where they are. A tenth of the learning rate is a tenth of the way. A larger gap is partly a change of units: the range
 was doubled.
 Measured on simulated demonstrations (one seed, held-out episodes, heads that took the activation on every step; swap is
-AUROC against other samples' actions): the
-rescaled head at τ = .3 with in-batch negatives reached swap .98, but ranked the expert's action above the policy's
-in .48 of the samples, and its best corrected step changed the action error by −.2 %; with the three improved negatives
-alone it reached swap .71, or collapsed to .50 when the learning rate was not lowered. The bundle turns the head's
-gradient on without telling it where to point; `alignment-loss`, `adversarial-negatives` and `distance-ranking` do that.
+AUROC against other samples' actions): the rescaled head at τ = .3 with in-batch negatives reached swap .98, but ranked
+the expert's action above the policy's in .48 of the samples, and its best corrected step changed the action error by
+−.2 %; with the three improved negatives alone it reached swap .71, or collapsed to .50 when the learning rate was not
+lowered. The bundle turns the head's gradient on without telling it where to point; `alignment-loss`,
+`adversarial-negatives` and `distance-ranking` do that.
 """
 
 from energydiag.fixes import clip_gradients, improved_negatives, lower_learning_rate, lower_temperature, rescaled_head
