@@ -24,7 +24,8 @@ def write_results(out: Path, results: Path) -> list[str]:
 
     Args:
         out: The folder of the runs.
-        results: The JSON file; keys that are not this module's stay as they are. Figures are written beside it.
+        results: The JSON file; keys that are not this module's, and parts of which the folder holds no run, stay as they
+            are. Figures are written beside it.
 
     Returns:
         Lines for the terminal.
@@ -32,21 +33,20 @@ def write_results(out: Path, results: Path) -> list[str]:
     by_view = {view: verdicts_of(out, view) for view in VIEWS}
     found: dict[str, Any] = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
     found = {"peers": {}, "repair": {}} | found
-    for part in ("test", "calibration"):
+    there = [part for part in ("test", "calibration") if _of_part(by_view["both"], part)]
+    for part in there:
         found[part] = summary(_of_part(by_view["both"], part))
         for view in ("checkpoint", "log"):
             found[part][f"{view}_only"] = summary(_visible_in(_of_part(by_view[view], part), view))
-    found["test"]["held_out_architectures"] = summary(
-        [v for v in _of_part(by_view["both"], "test") if v.architecture in HELD_OUT]
-    )
-    found["test"]["seen_architectures"] = summary(
-        [v for v in _of_part(by_view["both"], "test") if v.architecture not in HELD_OUT]
-    )
+    if "test" in there:
+        tested = _of_part(by_view["both"], "test")
+        found["test"]["held_out_architectures"] = summary([v for v in tested if v.architecture in HELD_OUT])
+        found["test"]["seen_architectures"] = summary([v for v in tested if v.architecture not in HELD_OUT])
     write_text(results, json.dumps(found, indent=1) + "\n")
-    for part in ("test", "calibration"):
+    for part in there:
         figure = results.with_name(f"confusion-{part}.png")
         _draw(_of_part(by_view["both"], part), f"{part}: first finding, by what was injected", figure)
-    return [_line(part, found[part]) for part in ("calibration", "test")]
+    return [_line(part, found[part]) for part in there]
 
 
 def verdicts_of(out: Path, view: str) -> list[Verdict]:
