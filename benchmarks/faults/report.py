@@ -24,8 +24,8 @@ def write_results(out: Path, results: Path) -> list[str]:
 
     Args:
         out: The folder of the runs.
-        results: The JSON file; keys that are not this module's, and parts of which the folder holds no run, stay as they
-            are. Figures are written beside it.
+        results: The JSON file; keys that are not this module's, and parts of which the folder holds no run, stay as
+            they are. Figures are written beside it.
 
     Returns:
         Lines for the terminal.
