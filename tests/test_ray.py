@@ -85,6 +85,8 @@ def test_a_node_that_is_killed_midway_loses_nothing_and_nothing_counts_twice(
     Path("step_4.pt").write_bytes(b"rubbish")
     Path("factory.py").write_text(FACTORY)
     os.mkfifo("fifo")
+    for name in ("safetensors", "torch", "numpy"):  # Ray would look for them here first
+        Path(f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write({name!r})")
 
     cluster = Cluster(initialize_head=True, head_node_args=NODE)
     try:
@@ -116,6 +118,7 @@ def test_a_node_that_is_killed_midway_loses_nothing_and_nothing_counts_twice(
         for name in ("auroc.swap", "gradient.actions.norm_median"):
             assert there.value(name) == pytest.approx(here.value(name), rel=1e-4)
         assert not ray.is_initialized()
+        assert not Path("ran").exists(), Path("ran").read_text()
     finally:
         cluster.shutdown()
 
