@@ -110,7 +110,7 @@ def test_nothing_of_the_folder_runs_and_results_are_as_elsewhere(name: str, inpu
     shown = [re.sub(r"[\s│]", "", each.stdout).replace("out-hostile", "out-plain") for each in done]
     assert shown[0] == shown[1]
     assert "sets allow_global, format, model, output, plots, ray" in done[0].stderr
-    if name in ("inspect", "sweep", "run", "repair"):
+    if name in ("inspect", "sweep", "run"):
         assert "--ignoreED1,setbypyproject.toml" in shown[0]
     for one, other in zip(*(sorted((tmp_path / f"out-{n}").rglob("*.png")) for n in ("hostile", "plain")), strict=True):
         assert one.read_bytes() == other.read_bytes(), one
