@@ -96,7 +96,7 @@ def _tensor(value: Any, name: str, path: Path | str) -> Tensor:
 
 def _whose(value: Any, name: str, path: Path | str) -> Tensor:
     """Whose energies they are: a step, or 32 bytes, however it was written down; for all samples or for each."""
-    if isinstance(value, Integral) and not isinstance(value, bool):
+    if isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < 2**63:
         return torch.tensor(int(value))
     if isinstance(value, Tensor) and value.dim() == 0 and not value.is_floating_point():
         return value.long()

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from energydiag.errors import InvalidCheckpoint
+from energydiag.errors import InvalidCheckpoint, UnreadableFile
 from energydiag.files.allowed import allowing
 from energydiag.files.file_check import FileCheck, damaged
-from energydiag.files.names import shown
+from energydiag.files.names import MOST_NAMES, shown
 from energydiag.files.tensor_file import Stored, TensorFile, read_tensor_file
 from energydiag.files.torch_storage import is_whole
 
@@ -35,6 +35,15 @@ SETTINGS = (
 
 _DEPTH = 3
 """Dicts around a state dict: trainers put it into one or two, callbacks into a third."""
+
+_MOST_SETS = 1000
+"""State dicts in a checkpoint (heuristic): trainers save a few, populations of agents some hundred."""
+
+_MOST_ITEMS = 2 * MOST_NAMES
+"""Of all dicts together, where one that stands in many places counts in each: a few bytes make as many as they like."""
+
+_LONGEST_SETTING = 4000
+"""Characters of a setting (heuristic); Python makes no number of more than 4300 digits."""
 
 _OPTIMISER = re.compile(r"(.*_)?optim(i[sz]er)?s?(_.*)?|exp_avg(_sq)?|momentum(_buffer)?", re.IGNORECASE)
 _AVERAGE = re.compile(r"(.*_)?(ema|swa|avg|averaged?|averaging|shadow|polyak|teacher|target)(_.*)?", re.IGNORECASE)
@@ -71,7 +80,7 @@ class TensorSet:
         for name, key in keys.items():
             value = self._values[key]
             tensor = value.read() if isinstance(value, Stored) else value
-            if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+            if not _is_plain(tensor):
                 raise InvalidCheckpoint(
                     f"{self.file.path} holds tensors that are not plain and dense: {shown(key)}.",
                     "save them dense, with their values.",
@@ -131,30 +140,59 @@ def read_weights(path: str | Path, allow_globals: Sequence[str] = ()) -> Weights
     """
     with allowing(allow_globals):
         file = read_tensor_file(Path(path), "checkpoint")
-    sets = tuple(sorted((_set(name, values, file) for name, values in _found(file.contents)), key=TensorSet.rank))
+    sets = tuple(sorted((_set(name, values, file) for name, values in _state_dicts(file)), key=TensorSet.rank))
     if not sets:
         raise InvalidCheckpoint(
             f"{path} holds no tensors of a model (keys: {_listed(file.contents)}).",
             "save the model's state dict: torch.save(model.state_dict(), path).",
         )
     settings = {key: file.metadata[key] for key in SETTINGS if key in file.metadata}
+    long = next((key for key, value in settings.items() if len(value) > _LONGEST_SETTING), None)
+    if long is not None:
+        raise InvalidCheckpoint(
+            f"`{long}` in the metadata of {path} has {len(settings[long])} characters.",
+            "save the checkpoint without it, and say it by an option.",
+        )
     return Weights(sets, settings, file, file.check())
 
 
-def _found(
-    contents: Mapping[Any, Any], outer: tuple[str, ...] = ()
-) -> Iterator[tuple[str, dict[str, Tensor | Stored]]]:
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether it is dense, has values, and is of a type that PyTorch computes with."""
+    if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+        return False
+    try:
+        torch.empty(1).copy_(torch.empty(1, dtype=tensor.dtype))
+    except RuntimeError:  # of one to seven bits
+        return False
+    return True
+
+
+def _state_dicts(file: TensorFile) -> Iterator[tuple[str, dict[str, Tensor | Stored]]]:
     """Every dict with tensors in it, but for optimisers'."""
+    items = sets = 0
+    for name, contents in _dicts(file.contents):
+        items += 1 + len(contents)
+        own = {str(key): value for key, value in contents.items() if isinstance(value, Tensor | Stored)}
+        sets += bool(own)
+        if items > _MOST_ITEMS or sets > _MOST_SETS:
+            raise UnreadableFile(
+                f"{file.path} holds more than {_MOST_SETS} state dicts, or dicts of more than {_MOST_ITEMS} things.",
+                "save the energy model's state dict alone: torch.save(model.state_dict(), path).",
+            )
+        if own:
+            yield name, own
+
+
+def _dicts(contents: Mapping[Any, Any], outer: tuple[str, ...] = ()) -> Iterator[tuple[str, Mapping[Any, Any]]]:
+    """The dict and those in it, each with the names of those around it."""
     if "param_groups" in contents and "state" in contents:
         return
-    own = {str(key): value for key, value in contents.items() if isinstance(value, Tensor | Stored)}
-    if own:
-        yield ".".join(outer), own
+    yield ".".join(outer), contents
     if len(outer) == _DEPTH:
         return
     for key, value in contents.items():
         if isinstance(value, Mapping) and not _OPTIMISER.fullmatch(str(key)):
-            yield from _found(value, (*outer, str(key)))
+            yield from _dicts(value, (*outer, str(key)))
 
 
 def _set(name: str, values: Mapping[str, Tensor | Stored], file: TensorFile) -> TensorSet:

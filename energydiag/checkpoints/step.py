@@ -12,6 +12,9 @@ from energydiag.errors import EnergydiagError
 from energydiag.files.allowed import allowing
 from energydiag.files.tensor_file import read_tensor_file
 
+_LARGEST = 1 << 53
+"""Steps from here on are none: no training gets there, and their numbers cannot be told apart."""
+
 _KEYS = ("step", "global_step", "iteration", "num_steps", "steps")
 
 
@@ -32,14 +35,14 @@ def _metadata(path: Path) -> Mapping[str, Any]:
 def _found(told: Mapping[str, Any]) -> int | None:
     for key in _KEYS:
         value: Any = told.get(key)
-        if isinstance(value, torch.Tensor) and value.numel() == 1:
-            value = value.item()
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            continue
         try:
+            if isinstance(value, torch.Tensor) and value.numel() == 1:
+                value = value.item()
+            if isinstance(value, bool) or not isinstance(value, int | float | str):
+                continue
             step = float(value)
-        except ValueError:
+        except (ValueError, OverflowError, RuntimeError):  # text, 400 digits, a tensor without values
             continue
-        if step >= 0 and step.is_integer():
+        if 0 <= step < _LARGEST and step.is_integer():
             return int(step)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -28,17 +29,18 @@ def demo(
         with progress_bar(quiet) as progress:
             from energydiag.pipeline import ModelOptions, inspect_checkpoint
 
-            command = f"energydiag inspect checkpoint {checkpoint} --batch {batch} --tau {_TAU}"
+            command = ["energydiag", "inspect", "checkpoint", str(checkpoint)]
+            command += ["--batch", str(batch), "--tau", str(_TAU)]
             diagnosis = inspect_checkpoint(
                 checkpoint,
                 batch,
                 ModelOptions(),
-                command=command.split(),
+                command=command,
                 tau=_TAU,
                 progress=progress,
             )
         picture = write_figures(diagnosis, plots)
         code = diagnosis.findings[0].code if diagnosis.findings else "ED101"
         write(diagnosis, destinations(None, None), details=False, next_command=f"energydiag rules {code}")
-        typer.echo(f"\nThis was: {command}")
+        typer.echo(f"\nThis was: {shlex.join(command)}")
         typer.echo(f"Picture:  {picture}")

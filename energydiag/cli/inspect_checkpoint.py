@@ -19,6 +19,7 @@ from energydiag.cli.inspect_checkpoints import (
     Ray,
     Shard,
     Workers,
+    as_argument,
     exit_code_of_many,
     next_step_of_many,
     part_of,
@@ -87,7 +88,7 @@ def inspect_checkpoint(
             next_command, code = next_step_of_many(many, how, arguments), partial(exit_code_of_many, many)
         else:
             result = one = inspect_one(alone, batch, model, **options)
-            next_command = next_step(one, shlex.join([str(alone), *arguments]))
+            next_command = next_step(one, shlex.join([as_argument(str(alone)), *arguments]))
             code = partial(exit_code, one)
     picture = write_figures(result, plots)
     write(result, to, details=details, next_command=next_command)

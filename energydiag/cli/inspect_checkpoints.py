@@ -119,6 +119,11 @@ def next_step_of_many(fleet: Fleet, how: How, arguments: Sequence[str]) -> str |
         return None
     facts = worst.diagnosis.checkpoint if worst.diagnosis is not None else {}
     of = ["--energies-of", facts["energies_of"]] if "energies_of" in facts else []
-    report = shlex.join(["energydiag", "inspect", "checkpoint", worst.checkpoint, *arguments, *of])
+    report = shlex.join(["energydiag", "inspect", "checkpoint", as_argument(worst.checkpoint), *arguments, *of])
     merged = "" if how.shard is None else "\n      the same command with --merge in place of --shard joins all parts"
     return f"{report}{merged}"
+
+
+def as_argument(path: str) -> str:
+    """A path that is not taken for an option."""
+    return f"./{path}" if path.startswith("-") else path

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -40,10 +39,12 @@ def report(
 def _read(path: Path) -> Result:
     from energydiag.results import SCHEMA_VERSION, Comparison, Diagnosis, Fleet, Repair
     from energydiag.results.checking import checked
+    from energydiag.results.reading import read_json
 
     try:
-        plain = _inert(json.loads(read_plain(path, _MOST_BYTES, "it is no result of energydiag.").decode()))
-    except (ValueError, RecursionError) as error:
+        # a result of our own has inert text alone, and reports need not ask whose it is
+        plain = read_json(read_plain(path, _MOST_BYTES, "it is no result of energydiag."), inert)
+    except ValueError as error:
         raise UnreadableFile(f"{path} is no JSON: {first_line(error)}.", "write it with --format json=PATH.") from error
     try:
         version = plain["schema_version"]
@@ -56,17 +57,8 @@ def _read(path: Path) -> Result:
         # what is drawn trusts its types
         found: Result = checked(kinds.get(plain["kind"], Diagnosis).from_dict(plain))
         return found
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise UnreadableFile(
             f"{path} is no energydiag result: {type(error).__name__} {first_line(error)[:200]}.",
             "write it with --format json=PATH.",
         ) from error
-
-
-def _inert(plain: Any) -> Any:
-    """The same JSON with inert text: a result of our own has no other, and reports need not ask whose it is."""
-    if isinstance(plain, dict):
-        return {inert(key): _inert(value) for key, value in plain.items()}
-    if isinstance(plain, list):
-        return [_inert(value) for value in plain]
-    return inert(plain) if isinstance(plain, str) else plain

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import re
-import warnings
+import sys
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,17 +20,27 @@ _PLAIN = re.compile(
     r"argparse\.Namespace|types\.SimpleNamespace|collections\.(defaultdict|deque)|typing\.Any"
     r"|pathlib\.(Pure)?(Posix|Windows)?Path|pathlib\._local\.(Pure)?(Posix|Windows)?Path"
     r"|datetime\.(datetime|date|timedelta)|decimal\.Decimal|uuid\.UUID"
-    r"|builtins\.(dict|list|tuple|frozenset|int|float|str|bool|bytes|slice|range)"
-    r"|numpy\.(dtype|ndarray|bool_|u?int(8|16|32|64)|float(16|32|64))|numpy\.dtypes\.\w+DType"
-    r"|numpy\._?core\.multiarray\.(scalar|_reconstruct)"
-    r"|omegaconf(\.\w+)*\.[A-Z]\w*|easydict\.EasyDict|addict\.addict\.Dict|ml_collections(\.\w+)*\.[A-Z]\w*"
+    r"|builtins\.(dict|list|tuple|frozenset|int|float|str|bool|slice)"
+    r"|numpy\.(bool_|u?int(8|16|32|64)|float(16|32|64))"
+    r"|omegaconf\.(dictconfig\.DictConfig|listconfig\.ListConfig|base\.(ContainerM|M)etadata)"
+    r"|omegaconf\.nodes\.(Any|String|Integer|Float|Boolean|Bytes|Path|Enum)Node"
+    r"|easydict\.EasyDict|addict\.addict\.Dict"
+    r"|ml_collections\.config_dict\.config_dict\.((Frozen)?ConfigDict|FieldReference)"
 )
-"""Classes of plain data (and the two functions that rebuild NumPy's), which a message may tell the user to allow."""
+"""Classes of plain data, which a message may tell the user to allow. Each by its whole name: a package's modules reach
+others (``omegaconf.omegaconf.io.FileIO`` empties files). NumPy's numbers and arrays are none of them: what rebuilds
+them takes raw bytes for addresses where the file's own description of their type says so."""
 
-_RUNS = frozenset(
-    {"builtins", "os", "posix", "nt", "subprocess", "sys", "shutil", "importlib", "runpy", "pty", "ctypes"}
+_NOT_DATA = sys.stdlib_module_names | {
+    *("__builtin__", "numpy", "torch", "energydiag", "cffi", "_cffi_backend", "cupy", "numba", "cloudpickle", "dill")
+}
+"""Packages whose classes open files, start programs, hold code or take bytes for objects: none is allowed that is not
+known as plain data, whoever names it."""
+
+_BASES = frozenset(
+    {"builtins", "abc", "argparse", "collections", "collections.abc", "datetime", "enum", "types", "typing"}
 )
-"""Where programs are started and files removed: nothing of it is data, whoever names it."""
+"""Modules of these whose classes a class of plain data may inherit from."""
 
 _TYPE_IN_MESSAGE = re.compile(r"<class '([\w.]+)'>")
 
@@ -70,6 +80,8 @@ def refused(path: Path, names: Sequence[str]) -> UnreadableFile:
     listed = ", ".join(shown(name) for name in names[:_SHOWN_GLOBALS])
     listed += f" and {len(names) - _SHOWN_GLOBALS} more" if len(names) > _SHOWN_GLOBALS else ""
     next_step = "save tensors only: torch.save(model.state_dict(), path), not torch.save(model, path)"
+    if any(name.startswith("numpy.") for name in names):
+        next_step += "; turn NumPy's numbers and arrays into Python's and torch's"
     if all(is_plain_data(name) for name in names):
         options = " ".join(f"--allow-global {name}" for name in names)
         next_step += f"; or, if you expect these classes of plain data in it, add {options}"
@@ -99,19 +111,15 @@ def allowing(names: Sequence[str]) -> Iterator[None]:
 
 
 def _imported(name: str) -> Any:
-    if name.partition(".")[0] in _RUNS and not is_plain_data(name):
-        raise UsageError(
-            f"--allow-global {name} would let the file do more than hold data.", "name classes of plain data only."
-        )
+    if name.partition(".")[0] in _NOT_DATA and not is_plain_data(name):
+        raise _no_data(name)
     parts = name.split(".")
     thing: Any = None
     for length in range(len(parts) - 1, 0, -1):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # NumPy's old names, which old files hold
-                thing = importlib.import_module(".".join(parts[:length]))
-                for part in parts[length:]:
-                    thing = getattr(thing, part)
+            thing = importlib.import_module(".".join(parts[:length]))
+            for part in parts[length:]:
+                thing = getattr(thing, part)
             break
         except Exception:  # a package may raise anything when it is imported
             thing = None
@@ -120,6 +128,33 @@ def _imported(name: str) -> Any:
             f"--allow-global {name} cannot be imported.",
             "give the whole dotted name that the error shows, and install its package.",
         )
-    if not isinstance(thing, type) and not is_plain_data(name):
+    if is_plain_data(name):
+        return thing
+    if not isinstance(thing, type):
         raise UsageError(f"--allow-global {name} is no class.", "name classes of plain data only.")
+    if not _is_data(thing):
+        raise _no_data(name)
     return thing
+
+
+def _is_data(kind: type) -> bool:
+    """Whether a class is defined outside of these packages, and so is all that it inherits from, but for plain bases.
+
+    A package's own name for another's class (``logging`` has ``threading``) is that other's.
+    """
+    own, *bases = (known for known in kind.__mro__ if known is not object)
+    return (
+        not issubclass(kind, type)
+        and not _is_listed(own)
+        and all(not _is_listed(base) or base.__module__ in _BASES for base in bases)
+    )
+
+
+def _is_listed(kind: type) -> bool:
+    return str(kind.__module__).partition(".")[0] in _NOT_DATA
+
+
+def _no_data(name: str) -> UsageError:
+    return UsageError(
+        f"--allow-global {name} would let the file do more than hold data.", "name classes of plain data only."
+    )

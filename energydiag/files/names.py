@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -9,6 +10,30 @@ from energydiag.errors import UnreadableFile
 
 _SHOWN = 60
 """Characters of a stranger's text that a message shows."""
+
+MOST_NAMES = 250_000
+"""Of tensors in a checkpoint or a dump (heuristic: the largest mixtures of experts have fewer)."""
+
+LONGEST_NAME = 1000
+"""Characters of a tensor's name (heuristic: those of models stay below two hundred)."""
+
+
+def check_names(names: Collection[str], path: Path) -> None:
+    """Refuses tensors that are so many, or called so, that going through their names alone takes very long.
+
+    Raises:
+        UnreadableFile: They are more than `MOST_NAMES`, or one is longer than `LONGEST_NAME`.
+    """
+    if len(names) > MOST_NAMES:
+        raise UnreadableFile(
+            f"{path} holds {len(names)} tensors; at most {MOST_NAMES} are read.", "save the energy model's alone."
+        )
+    longest = max(map(len, names), default=0)
+    if longest > LONGEST_NAME:
+        raise UnreadableFile(
+            f"{path} holds a tensor whose name has {longest} characters; at most {LONGEST_NAME} are read.",
+            "save a dict of tensors by their names.",
+        )
 
 
 def shown(value: Any) -> str:

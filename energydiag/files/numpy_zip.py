@@ -7,8 +7,9 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from energydiag.errors import UnreadableFile, first_line
+from energydiag.errors import EnergydiagError, UnreadableFile, first_line
 from energydiag.files.file_check import start_of
+from energydiag.files.names import check_names
 from energydiag.files.tensor_file import Reader, TensorFile
 
 if TYPE_CHECKING:
@@ -26,9 +27,9 @@ def _recognises(head: bytes, path: Path) -> bool:
     return bool(names) and all(name.endswith(".npy") for name in names)
 
 
-_LARGE = 1 << 30
-_DENSE = 100
-"""A gigabyte out of a hundredth of it is no measured data (guesses)."""
+_LARGE = 128 << 20
+_DENSE = 10
+"""128 MiB out of a tenth of it are no measured data (heuristic): features are halved at best, padding is left out."""
 
 
 def _refuse_bomb(path: Path) -> None:
@@ -54,10 +55,13 @@ def _read(path: Path) -> TensorFile:
             entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.zip.infolist()}
             mapped = all(_is_mapped(entry) for entry in entries.values())
             contents: dict[str, Any] = {}
+            check_names(archive.files, path)
             for name in archive.files:
                 array = _mapped(path, entries[name]) if mapped else np.asarray(archive[name])
                 is_text = array.dtype.kind == "U" and array.shape == ()
                 contents[name] = str(array[()]) if is_text else torch.from_numpy(array)
+    except EnergydiagError:
+        raise
     except Exception as error:  # a damaged or hostile file can provoke any
         raise UnreadableFile(
             f"{path} is not a whole .npz of plain arrays: {first_line(error)}.",

@@ -214,11 +214,21 @@ def _are_bytes(value: Any) -> bool:
 
 _ARGUMENTS: dict[str, Callable[[Any], bool]] = {
     "_codecs.encode": _is_text,
+    **{f"builtins.{name}": _is_list for name in ("frozenset", "list", "tuple")},
+    **{
+        f"builtins.{name}": lambda value: _is_plain(value) and not _is_list(value)
+        for name in ("bool", "float", "int", "slice", "str")
+    },
+    "builtins.dict": _are_pairs,
     "builtins.bytearray": _are_bytes,
     "builtins.complex": _is_number,
     "builtins.set": _is_list,
     "collections.Counter": lambda value: _is_plain(value) and not _is_number(value),
     "collections.OrderedDict": _are_pairs,
+    "collections.defaultdict": lambda value: value is None or isinstance(value, Named) or _are_pairs(value),
+    "collections.deque": lambda value: value is None or isinstance(value, int) or _is_list(value),
+    **{f"numpy.{name}": _is_number for name in ("bool_", "float16", "float32", "float64")},
+    **{f"numpy.{sign}int{bits}": _is_number for sign in ("", "u") for bits in (8, 16, 32, 64)},
     "torch.Size": _are_numbers,
     "torch.device": lambda value: _is_text(value) or _is_number(value),
     "torch.serialization._get_layout": _is_text,

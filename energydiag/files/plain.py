@@ -10,22 +10,21 @@ from typing import Any
 
 import torch
 
+from energydiag.files.names import LONGEST_NAME
+
 _DEEPEST = 100
 """Levels of containers; trainers nest five or six. Also ends what contains itself."""
 
-_LONGEST_KEY = 1000
-"""Characters of a key's text."""
 
-
-class TooNested(ValueError):
-    """Containers without end, or a key that is one."""
+class NotPlain(ValueError):
+    """Containers without end, a key that is one, or a tensor of lists, which has no sizes."""
 
 
 def plain(value: Any) -> Any:
     """The same contents: dicts, lists and tuples of their own, tensors without attributes, all else as it is.
 
     Raises:
-        TooNested: Containers are too deep or contain themselves, or a key is very long.
+        NotPlain: Containers are too deep or contain themselves, a key is very long, or a tensor has no sizes.
     """
     return _plain(value, _DEEPEST, {})
 
@@ -33,8 +32,10 @@ def plain(value: Any) -> Any:
 def _plain(value: Any, deep: int, made: dict[int, Any]) -> Any:
     """``made`` holds what became of each container, so that one that stands in many places is gone through once."""
     if deep < 0:
-        raise TooNested("its containers are nested without end")
+        raise NotPlain("its containers are nested without end")
     if isinstance(value, torch.Tensor):
+        if value.is_nested:
+            raise NotPlain("it holds nested tensors, whose rows differ in length")
         return torch.Tensor.detach(value)
     if not isinstance(value, dict | list | tuple):
         return value
@@ -58,6 +59,6 @@ def _key(key: Any) -> str:
         text = repr(key)
     else:
         text = f"<{type(key).__name__}>"
-    if len(text) > _LONGEST_KEY:
-        raise TooNested(f"a key has {len(text)} characters")
+    if len(text) > LONGEST_NAME:
+        raise NotPlain(f"a key has {len(text)} characters")
     return text

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from energydiag.errors import UnreadableFile, first_line
+from energydiag.errors import EnergydiagError, UnreadableFile, first_line
+from energydiag.files.names import check_names
 from energydiag.files.tensor_file import Reader, TensorFile
 
 _HEADER_LIMIT = 100 << 20
@@ -22,9 +23,13 @@ def _read(path: Path) -> TensorFile:
 
     try:
         with safe_open(path, framework="pt") as stream:
+            names = stream.keys()
+            check_names(names, path)
             # views of the memory-mapped file: no byte is read here
-            contents = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (not a dict)
+            contents = {key: stream.get_tensor(key) for key in names}
             metadata = dict(stream.metadata() or {})
+    except EnergydiagError:
+        raise
     except Exception as error:  # a damaged or hostile file can provoke any
         raise UnreadableFile(
             f"{path} is not a whole safetensors file: {first_line(error)}.",

@@ -18,7 +18,7 @@ import torch
 
 from energydiag.errors import UnreadableFile, first_line
 from energydiag.files import safetensors_file, torch_legacy, torch_zip
-from energydiag.files.names import inside, is_plain, shown
+from energydiag.files.names import check_names, inside, is_plain, shown
 from energydiag.files.tensor_file import Reader, TensorFile
 
 _SHARD_READERS = (safetensors_file.READER, torch_zip.READER, torch_legacy.READER)
@@ -68,6 +68,7 @@ def _weight_map(path: Path) -> dict[str, str]:
         raise UnreadableFile(
             f"`weight_map` in {path} must be an object of tensor names and files, not {shown(weight_map)}.", _AGAIN
         )
+    check_names(weight_map.keys(), path)
     for key, name in weight_map.items():
         if not isinstance(name, str) or not is_plain(name):
             raise UnreadableFile(
@@ -78,10 +79,11 @@ def _weight_map(path: Path) -> dict[str, str]:
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"it says {shown(next(key for key in keys if keys.count(key) > 1))} twice")
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"it says {shown(key)} twice")
+        found[key] = value
     return found
 
 

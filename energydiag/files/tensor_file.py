@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from energydiag.discovery import discover
 from energydiag.errors import UnreadableFile
 from energydiag.files.file_check import FileCheck, sha256_of_all
-from energydiag.files.names import inside
+from energydiag.files.names import check_names, inside, shown
 
 if TYPE_CHECKING:
     import torch
@@ -112,19 +112,26 @@ def read_tensor_file(path: Path, purpose: str) -> TensorFile:
             raise UnreadableFile(f"No {purpose} at {path}.", "check the path (`ls` the folder it should be in).")
         if path.is_dir():
             path = _entry(path, purpose, readers)
+        str(path).encode()  # PyTorch and safetensors open no other
         if not path.is_file():  # a pipe would be waited for, a device never ends
             raise UnreadableFile(f"{path} is no plain file.", "name a file, not a pipe or a device.")
         with path.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
-    except OSError as error:
+    except UnicodeEncodeError as error:
         raise UnreadableFile(
-            f"{path} cannot be read: {error.strerror}.", "check its name and its permissions."
+            f"{shown(str(path))} is a name that is no UTF-8, by which it cannot be opened.",
+            "give the file another name.",
         ) from error
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) else error
+        raise UnreadableFile(f"{path} cannot be read: {said}.", "check its name and its permissions.") from error
     if not head:
         raise UnreadableFile(f"{path} is empty (0 bytes).", f"write the {purpose} again; its writer was cut off.")
     for reader in readers.values():
         if reader.recognises(head, path):
-            return reader.read(path)
+            file = reader.read(path)
+            check_names(file.contents.keys(), path)
+            return file
     known = ", ".join(sorted(readers))
     raise UnreadableFile(
         f"{path} is of no format that is read as a {purpose} ({known}).",

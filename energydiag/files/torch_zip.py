@@ -16,7 +16,7 @@ from energydiag.errors import UnreadableFile, first_line
 from energydiag.files.allowed import not_allowed, refused, type_refused
 from energydiag.files.file_check import damaged, has_checksums, start_of
 from energydiag.files.pickle_scan import MOST_BYTES, Suspicious, scan
-from energydiag.files.plain import TooNested, plain
+from energydiag.files.plain import NotPlain, plain
 from energydiag.files.tensor_file import Reader, TensorFile
 
 _STORAGE = re.compile(r"[^/]+/data/\d+")
@@ -169,8 +169,10 @@ def named_contents(contents: Any, path: Path) -> dict[str, Any]:
         )
     try:
         found: dict[str, Any] = plain(contents)
-    except TooNested as error:
-        raise UnreadableFile(f"{path} was not read: {error}.", "save a dict of tensors by their names.") from error
+    except NotPlain as error:
+        raise UnreadableFile(
+            f"{path} was not read: {error}.", "save a dict of plain tensors by their names."
+        ) from error
     return found
 
 

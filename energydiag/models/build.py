@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -191,9 +192,9 @@ def _require(architecture: Architecture, settings: Mapping[str, str]) -> None:
             "they are found.",
         )
     stated_form(settings)  # says what cannot be
-    if "nhead" in settings and not (settings["nhead"].isdecimal() and int(settings["nhead"]) > 0):
+    if "nhead" in settings and not re.fullmatch("0*[1-9][0-9]{0,8}", settings["nhead"]):
         raise UsageError(
-            f"--nhead must be a positive whole number, not {settings['nhead']!r}.",
+            f"--nhead must be a positive whole number, not {settings['nhead'][:80]!r}.",
             "give the value used in training.",
         )
 

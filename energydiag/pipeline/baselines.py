@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -19,10 +20,14 @@ from energydiag.inert import inert
 from energydiag.plain_file import read_plain
 from energydiag.results import SCHEMA_VERSION, Side
 from energydiag.results.comparison import Subject
+from energydiag.results.reading import read_json
 from energydiag.side_by_side import Number
 
 KIND = "baseline"
 _MOST_BYTES = 64 << 20
+_LARGEST = 1e60
+"""Of a number's size: the fourth power of its error is needed, and energies of 32 bits end at 3e38."""
+
 _DIGITS = 7
 """Of a bootstrap value: more than its own error, and a third of the file."""
 
@@ -85,11 +90,13 @@ def read_baseline(path: str | Path, subject: Subject) -> Baseline:
         UsageError: It is one of something else.
     """
     content = read_plain(Path(path), _MOST_BYTES, "it is no baseline of energydiag.")
-    again = f"write one: energydiag compare {subject} … --save-baseline {inert(str(path))}."
+    again = f"write one: energydiag compare {subject} … --save-baseline {shlex.quote(str(path))}."
     try:
-        plain = json.loads(content)
+        plain = read_json(content, inert)
         if plain["kind"] != KIND or plain["schema_version"] != SCHEMA_VERSION:
             raise ValueError(f"its kind is {str(plain['kind'])[:40]!r}, version {str(plain['schema_version'])[:20]}")
+        if plain["subject"] not in get_args(Subject):
+            raise ValueError("it is of nothing that is compared")
         side = plain["side"]
         found = Baseline(
             plain["subject"],
@@ -97,15 +104,15 @@ def read_baseline(path: str | Path, subject: Subject) -> Baseline:
             tuple(_number(one) for one in plain["numbers"]),
             _texts(plain["made_with"]),
         )
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        if len({(one.name, one.at) for one in found.numbers}) < len(found.numbers):
+            raise ValueError("a number that stands twice")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnreadableFile(f"{path} is no baseline: {type(error).__name__} {first_line(error)[:200]}.", again) from (
             error
         )
-    if subject == "checkpoints":
-        found = _with_form(found)
     if found.subject != subject:
-        raise UsageError(f"{path} is a baseline of {inert(str(found.subject))}, not of {subject}.", again)
-    return found
+        raise UsageError(f"{path} is a baseline of {found.subject}, not of {subject}.", again)
+    return _with_form(found) if subject == "checkpoints" else found
 
 
 FORM = "form of the head"
@@ -135,33 +142,35 @@ def _with_form(old: Baseline) -> Baseline:
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"a {type(value).__name__} in the place of text")
-    return inert(value)
+    return value
 
 
 def _texts(plain: Any) -> dict[str, str]:
     if not isinstance(plain, dict):
         raise TypeError(f"a {type(plain).__name__} in the place of names and texts")
-    return {_text(key): _text(value) for key, value in plain.items()}
+    return {key: _text(value) for key, value in plain.items()}
 
 
 def _number(plain: Mapping[str, Any]) -> Number:
     if plain["better"] not in ("higher", "lower", "none"):
         raise ValueError("a direction that is none")
     draws = plain["draws"]
+    if draws is not None and not (isinstance(draws, list) and draws):
+        raise TypeError("bootstrap values that are none")
     return Number(
         _text(plain["name"]),
         _finite(plain["value"]),
         plain["better"],
-        None if plain["matters"] is None else _finite(plain["matters"]),
+        None if plain["matters"] is None else _finite(plain["matters"], 0),
         _text(plain["at"]),
         None if draws is None else np.array([_finite(value) for value in draws], dtype=np.float64),
-        None if plain["error"] is None else _finite(plain["error"]),
-        math.inf if plain["freedom"] is None else _finite(plain["freedom"]),
+        None if plain["error"] is None else _finite(plain["error"], 0),
+        math.inf if plain["freedom"] is None else _finite(plain["freedom"], 1),
         _texts(plain["bound_to"]),
     )
 
 
-def _finite(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+def _finite(value: Any, least: float = -_LARGEST) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= _LARGEST:
         raise TypeError(f"{str(value)[:20]!r} in the place of a number")
     return float(value)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
@@ -25,6 +26,7 @@ from energydiag.pipeline.identifying import shared_form
 from energydiag.pipeline.inspecting import inspect_checkpoint
 from energydiag.pipeline.loading import ModelOptions
 from energydiag.results import Diagnosis, Fleet, Inspected
+from energydiag.results.checking import checked
 from energydiag.rules import judge
 
 Progress = Callable[[str], None]
@@ -96,7 +98,8 @@ def inspect_many(
         model: What the keys may not tell, the same for all.
         workers: Worker processes; 0 measures in this one. None: one a core, but a single one on a GPU.
         out: Folder that keeps every result as soon as it is there. What it holds for the same checkpoint, batch,
-            settings and version is taken from it and not measured again; errors are tried again.
+            settings and version is taken from it and not measured again; errors, and what is damaged or does not
+            follow from its own measurements, are.
         shard: (i, n): the i-th of n parts alone, from 1; for n jobs that share ``out``.
         merge: Measure nothing; what ``out`` does not hold becomes a row that says so.
         ray: Address of a Ray cluster to measure on, in place of worker processes. Its nodes need the same energydiag,
@@ -215,13 +218,46 @@ class _Job:
                 continue
             tell(f"hash of {path.name}")
             hash_ = _hash(path)
-            found = None if hash_ is None else self.store.get(self.key(hash_))
-            if found is None or (found["answer"]["error"] and not errors_too):
+            found = None if hash_ is None else self._found(self.store, path, hash_)
+            if found is None or (found[0].diagnosis is None and not errors_too):
                 missing.append((path, hash_))
                 continue
-            kept.rows.append(_row(path, found["answer"]))
-            kept.shards.update([found["shard"]] if found.get("shard") else [])
+            kept.rows.append(found[0])
+            kept.shards.update(found[1])
         return kept, missing
+
+    def _found(self, store: Store, path: Path, hash_: str) -> tuple[Inspected, list[str]] | None:
+        """What the store holds of a checkpoint and the part that wrote it; an error where there is nothing else."""
+        found: list[tuple[Inspected, list[str]]] = []
+        for kept in store.get(self.key(hash_)):
+            row = self._believed(path, hash_, kept)
+            if row is not None:
+                shard = kept.get("shard")
+                found.append((row, [shard] if isinstance(shard, str) and _SHARD.fullmatch(shard) else []))
+        return min(found, key=lambda one: one[0].diagnosis is None, default=None)
+
+    def _believed(self, path: Path, hash_: str, kept: Mapping[str, Any]) -> Inspected | None:
+        """A kept answer, if it is one of energydiag's, of this checkpoint and this dump, and says what follows from it.
+
+        Who may write into the folder can still make up its measurements: that they are true, measuring alone can tell.
+        """
+        try:
+            row: Inspected = checked(_row(path, kept["answer"]))
+            found = row.diagnosis
+            if found is None:
+                return row
+            of = found.checkpoint.get("sha256"), found.batch.get("sha256"), found.energydiag_version
+            judged = judge(found.measurements, self.options.get("select", ()), self.options.get("ignore", ()))
+            same = (found.verdict, found.findings, found.inconclusive) == (
+                judged.verdict,
+                judged.findings,
+                judged.inconclusive,
+            )
+        except Exception:  # what a stranger wrote can provoke any
+            return None
+        if of != (hash_, self.batch_hash, __version__) or not same:
+            return None
+        return replace(row, diagnosis=replace(found, batch={**found.batch, "path": self.dump}))
 
     def measured(
         self, missing: Sequence[tuple[Path, str | None]], executor: Executor, tell: Progress
@@ -250,6 +286,8 @@ class _Job:
         """What was answered, which is now in the store, where there is one."""
         failed = _answer(None, None, f"It could not be measured: {done.failure}.", _MEMORY)
         answer: dict[str, Any] = failed if done.answer is None else json.loads(done.answer)
+        if answer["diagnosis"] and answer["diagnosis"]["batch"]["sha256"] != self.batch_hash:
+            answer = _answer(None, None, f"{self.dump} was replaced before this was measured.", _AGAIN)
         path, hash_ = missing
         if self.store is not None and hash_ is not None:
             # the file may have been written anew since it was hashed: what counts is what was measured
@@ -274,7 +312,9 @@ class _Job:
             yield Inspected(str(path), step_in_name(path), None, error, next_step)
 
 
+_SHARD = re.compile(r"[0-9]{1,9}/[1-9][0-9]{0,8}")
 _ALONE = "inspect this checkpoint alone to see where it happens."
+_AGAIN = "run the same command again when nothing writes to the dump."
 _MEMORY = "use fewer --workers or a smaller --limit if memory is short; inspect it alone to see where it happens."
 
 

@@ -300,7 +300,13 @@ def _others(found: Sequence[_Candidate], chosen: _Candidate) -> list[str]:
     """What else fits, by the shortest name that leads there."""
     others = [one for one in found if one.place.fits and one.name not in ("", chosen.name)]
     names = (one.set.name if one.set.name and _named(found, one.set.name)[0] is one else one.name for one in others)
-    return list(dict.fromkeys(names))[:_MOST_LISTED]
+    listed: list[str] = []
+    for name in names:
+        if name not in listed:
+            listed.append(name)
+        if len(listed) == _MOST_LISTED:  # each name takes a walk over all that was found
+            break
+    return listed
 
 
 def _listed(names: Iterable[str]) -> str:

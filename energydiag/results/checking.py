@@ -5,11 +5,14 @@ Reports and figures trust their results; a file may be a stranger's.
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from energydiag.results.diagnosis import Curve
 
 _NOT_SAVED = "draws"
 _ABOUT_A_RUN = ("run", "rows", "format", "steps", "series", "limits")
@@ -37,13 +40,14 @@ def _hints(kind: type) -> Mapping[str, Any]:
     return get_type_hints(kind, localns={"NDArray": NDArray, "np": numpy})
 
 
-def _check(value: Any, kind: Any, where: str) -> None:
+def _check(value: Any, kind: Any, where: str, finite: bool = True) -> None:
     """Compares a value with a type, and what is inside of it with what the type says of that."""
     if isinstance(kind, type) and is_dataclass(kind):
         _must(isinstance(value, kind), where)
         for field in fields(kind):
             if field.name != _NOT_SAVED:
-                _check(getattr(value, field.name), _hints(kind)[field.name], f"{where}.{field.name}")
+                hint = _hints(kind)[field.name]
+                _check(getattr(value, field.name), hint, f"{where}.{field.name}", kind is not Curve)
         _check_words(value, where)
         return
     origin, inner = get_origin(kind), get_args(kind)
@@ -53,7 +57,7 @@ def _check(value: Any, kind: Any, where: str) -> None:
         _must(isinstance(value, str) and value in inner, where)
     elif origin in (Union, types.UnionType):
         if value is not None:
-            _check(value, next(one for one in inner if one is not type(None)), where)
+            _check(value, next(one for one in inner if one is not type(None)), where, finite)
         else:
             _must(type(None) in inner, where)
     elif origin is tuple:
@@ -61,16 +65,22 @@ def _check(value: Any, kind: Any, where: str) -> None:
         kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else inner
         _must(len(value) == len(kinds), where)
         for number, (item, own) in enumerate(zip(value, kinds, strict=True)):
-            _check(item, own, f"{where}[{number}]")
+            _check(item, own, f"{where}[{number}]", finite)
     elif origin is not None and issubclass(origin, Mapping):
         _must(isinstance(value, dict) and all(isinstance(key, str) for key in value), where)
         for item in value.values():
             _check(item, inner[1], f"{where}[…]")
     elif kind is float:
-        # a number that no float holds would fail where it is written
-        _must(type(value) is float or (type(value) is int and abs(value) < 1 << 1000), where)
+        # what is trained may diverge, and its curve with it; a measurement is told where it is a number alone
+        _must(type(value) is float or (type(value) is int and _is_small(value)), where)
+        _must(not finite or math.isfinite(value), where)
     else:
-        _must(type(value) is kind, where)
+        _must(type(value) is kind and (kind is not int or _is_small(value)), where)
+
+
+def _is_small(value: int) -> bool:
+    """What NumPy and matplotlib hold."""
+    return abs(value) < 1 << 63
 
 
 def _check_plain(value: Any, where: str, deep: int) -> None:
@@ -80,7 +90,7 @@ def _check_plain(value: Any, where: str, deep: int) -> None:
         for item in value.values() if isinstance(value, dict) else value:
             _check_plain(item, where, deep - 1)
     elif type(value) is int:
-        _must(abs(value) < 1 << 1000, where)
+        _must(_is_small(value), where)
     else:
         _must(value is None or isinstance(value, str | bool | float), where)
 

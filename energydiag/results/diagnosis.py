@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 if TYPE_CHECKING:
     import numpy as np
@@ -180,8 +180,10 @@ class Diagnosis:
         Raises:
             KeyError, TypeError: It is not one.
         """
-        if plain["kind"] != cls.kind or plain["verdict"] not in get_args(Verdict):
-            raise TypeError(f"kind {plain['kind']!r} with verdict {plain['verdict']!r}")
+        worst = {finding["severity"] for finding in plain["findings"]}
+        verdict = next((one for one in ("critical", "warning") if one in worst), "healthy")
+        if plain["kind"] != cls.kind or plain["verdict"] != verdict:
+            raise TypeError(f"kind {plain['kind']!r} with verdict {plain['verdict']!r} over {verdict} findings")
         return cls(
             verdict=plain["verdict"],
             checkpoint=plain["checkpoint"],

@@ -54,8 +54,8 @@ class Inspected:
             KeyError, TypeError: It is not one.
         """
         found = plain["diagnosis"]
-        if found is None and not plain["error"]:
-            raise TypeError("a row with neither a diagnosis nor an error")
+        if (found is None) != bool(plain["error"]):
+            raise TypeError("a row with neither a diagnosis nor an error, or with both")
         return cls(
             checkpoint=plain["checkpoint"],
             step=plain["step"],

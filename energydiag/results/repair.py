@@ -106,6 +106,8 @@ class Repair:
         def comparison(value: Mapping[str, Any] | None) -> Changes | None:
             return None if value is None else Changes.from_dict(value)
 
+        if "before" not in plain["arms"]:
+            raise TypeError("a repair of nothing")
         return cls(
             verdict=plain["verdict"],
             accepted=plain["accepted"],

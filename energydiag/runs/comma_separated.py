@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from energydiag.runs.names import listed
 from energydiag.runs.source import Source
-from energydiag.runs.table import MOST_COLUMNS, Columns, Format, Table, decoded, lines_of, named, plural
+from energydiag.runs.table import MOST_COLUMNS, Columns, Format, Table, check_rows, decoded, lines_of, named, plural
 
 _DELIMITERS = ",;\t"
+_FIRST_LINES = 1000
+"""Among which the header and the first row stand."""
+
 _TOGETHER = 50_000
 """Cells that are turned into numbers at once, column by column, which is four times as fast."""
 
@@ -28,11 +32,19 @@ def _read(path: Path, source: Source) -> Table:
     content, notes = source.content(path), list[str]()
     reader = csv.reader(lines_of(content), delimiter=_delimiter(content))
     try:
-        header = next((row for row in reader if any(cell.strip() for cell in row)), [])
-        names = _names(header, notes)
-        return _columns(reader, names, notes).table(notes=tuple(notes))
+        rows = _filled(reader)
+        names = _names(next(rows, []), notes)
+        return _columns(rows, names, notes).table(notes=tuple(notes))
     except csv.Error as error:
         raise ValueError(f"is no CSV: {error} in line {reader.line_num}") from error
+
+
+def _filled(rows: Iterable[list[str]]) -> Iterator[list[str]]:
+    """Those of some rows that are not empty; all are counted."""
+    for number, row in enumerate(rows):
+        check_rows(number)
+        if any(cell.strip() for cell in row):
+            yield row
 
 
 def _delimiter(content: bytes) -> str:
@@ -41,7 +53,7 @@ def _delimiter(content: bytes) -> str:
     def fit(delimiter: str) -> tuple[bool, int]:
         found: list[int] = []
         try:
-            for row in csv.reader(lines_of(content), delimiter=delimiter):
+            for row in csv.reader(islice(lines_of(content), _FIRST_LINES), delimiter=delimiter):
                 if row and (found or any(cell.strip() for cell in row)):
                     found.append(len(row))
                 if len(found) == 2:
@@ -75,12 +87,10 @@ def _names(header: list[str], notes: list[str]) -> list[str]:
     return kept
 
 
-def _columns(reader: Iterator[list[str]], names: list[str], notes: list[str]) -> Columns:
+def _columns(rows: Iterable[list[str]], names: list[str], notes: list[str]) -> Columns:
     columns, waiting, wrong = Columns(), list[list[str]](), 0
     together = max(1, _TOGETHER // len(names))
-    for row in reader:
-        if not any(cell.strip() for cell in row):
-            continue
+    for row in rows:
         if len(row) != len(names):
             wrong += 1
             continue

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from energydiag.errors import first_line
-from energydiag.runs.json_lines import MOST_CHARACTERS, flattened, is_trainer_state
+from energydiag.runs.json_lines import MOST_CHARACTERS, as_settings, flattened, is_trainer_state
 from energydiag.runs.names import cut
 from energydiag.runs.source import Source
 from energydiag.runs.table import Columns, Format, Table, decoded
@@ -92,10 +92,9 @@ def _settings(before: str, behind: str) -> tuple[dict[str, str], list[str]]:
         plain = json.loads(f'{before}"log_history": []{behind}')
         if not isinstance(plain, dict):
             raise ValueError("no JSON object")
-        flat = dict(flattened(plain, "."))
+        return as_settings(plain), []
     except (ValueError, RecursionError) as error:
         return {}, [f"What stands beside `log_history` was not read: {cut(first_line(error))}."]
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in flat.items()}, []
 
 
 FORMAT = Format("hf-trainer", _recognises, _inside, _read)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from energydiag.runs.source import Source
-from energydiag.runs.table import Columns, Format, Table, decoded, lines_of, named, plural
+from energydiag.runs.table import MOST_COLUMNS, Columns, Format, Table, check_rows, decoded, lines_of, named, plural
 
 MOST_CHARACTERS = 4 << 20
 """Of a line: what JSON describes in a few bytes takes a hundred in memory."""
+
+_LONGEST_WAY = 1000
+"""Characters of the outer names before an inner one (heuristic), since each inner name repeats them."""
 
 
 def _recognises(_path: Path, start: bytes) -> bool:
@@ -34,11 +38,12 @@ def _read(path: Path, source: Source) -> Table:
             continue
         try:
             row = json.loads(line) if len(line) <= MOST_CHARACTERS else None
-            cells = None if not isinstance(row, dict) else list(flattened(row, "/"))
+            cells = None if not isinstance(row, dict) else list(islice(flattened(row, "/"), MOST_COLUMNS + 1))
         except (ValueError, RecursionError):
             cells = None
         if cells is None:
             wrong += 1
+            check_rows(wrong)
         else:
             columns.add(cells)
     if not columns.rows:
@@ -47,12 +52,28 @@ def _read(path: Path, source: Source) -> Table:
 
 
 def flattened(row: dict[str, Any], separator: str, before: str = "") -> Iterator[tuple[str, Any]]:
-    """Keys of inner objects after those of outer ones, and what stands there."""
+    """Keys of inner objects after those of outer ones, and what stands there.
+
+    Raises:
+        ValueError: The keys of outer objects are too long.
+    """
+    if len(before) > _LONGEST_WAY:
+        raise ValueError(f"it has names of more than {_LONGEST_WAY} characters")
     for key, value in row.items():
         if isinstance(value, dict):
             yield from flattened(value, separator, f"{before}{key}{separator}")
         else:
             yield f"{before}{key}", value
+
+
+def as_settings(row: dict[str, Any]) -> dict[str, str]:
+    """An object as settings: text by names with dots between, the first ten thousand.
+
+    Raises:
+        ValueError: As `flattened`.
+    """
+    found = islice(flattened(row, "."), MOST_COLUMNS)
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in found}
 
 
 FORMAT = Format("jsonl", _recognises, named("metrics.jsonl"), _read)

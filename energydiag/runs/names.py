@@ -91,12 +91,15 @@ def matched(columns: Iterable[str], given: Mapping[str, str]) -> tuple[dict[str,
                 _nearest(theirs, known, "take one of these names."),
             )
     found, notes = dict(given), []
-    free = [name for name in known if name not in given.values() and not name.endswith(_BOUNDS)]
+    taken = set(given.values())
+    free = {name: tuple(_forms(name)) for name in known if name not in taken and not name.endswith(_BOUNDS)}
     for ours, aliases in NAMES.items():
         if ours in given:
             continue
         ranked = sorted(
-            (rank, name.lower().endswith("epoch"), name) for name in free if (rank := _rank(name, aliases)) is not None
+            (rank, name.lower().endswith("epoch"), name)
+            for name, forms in free.items()
+            if (rank := _rank(forms, aliases)) is not None
         )
         if not ranked:
             continue
@@ -107,9 +110,9 @@ def matched(columns: Iterable[str], given: Mapping[str, str]) -> tuple[dict[str,
     return found, tuple(notes)
 
 
-def _rank(name: str, aliases: tuple[str, ...]) -> tuple[int, int] | None:
-    """How well a column's name fits: the form first, then the alias; None where it does not."""
-    for form, text in enumerate(_forms(name)):
+def _rank(forms: Iterable[str], aliases: tuple[str, ...]) -> tuple[int, int] | None:
+    """How well a column's name fits by its forms: the form first, then the alias; None where it does not."""
+    for form, text in enumerate(forms):
         if text in aliases:
             return form, aliases.index(text)
     return None

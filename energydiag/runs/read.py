@@ -12,7 +12,7 @@ import numpy as np
 from energydiag.discovery import discover
 from energydiag.errors import UnreadableFile, UsageError, first_line
 from energydiag.plain_file import open_plain, read_plain
-from energydiag.runs.json_lines import flattened
+from energydiag.runs.json_lines import as_settings
 from energydiag.runs.log import FloatArray, RunLog, Series
 from energydiag.runs.names import cut, listed, matched
 from energydiag.runs.source import Source
@@ -25,6 +25,12 @@ _LINE = re.compile(r"^([A-Za-z_][\w./-]*): ([^\s'\"\[{&*!|>#].*)$", re.MULTILINE
 _START = 65536
 _MILLISECONDS = 1e11
 """As seconds since 1970, this is the year 5138; a clock that shows more counts milliseconds."""
+
+_LARGEST = 1e150
+"""Numbers from here on count as infinite: their squares are, and no trained model has any."""
+
+_LARGEST_STEP = 1 << 53
+"""Steps from here on are none: a file's numbers do not tell one from the next."""
 
 _MOST_BYTES = 4 << 30
 """Of any file; formats allow less where they keep more of it in memory."""
@@ -174,9 +180,10 @@ def _joined(table: Table, found: Mapping[str, str], given: Mapping[str, str]) ->
             continue
         column = table.columns[theirs]
         at = step[column.row]
-        placed = np.isfinite(at)
+        placed = np.abs(at) <= _LARGEST_STEP
         stray[column.row[~placed]] = True
-        made, twice = _over_steps(at[placed], column.value[placed])
+        value = np.where(np.abs(column.value) >= _LARGEST, np.copysign(np.inf, column.value), column.value)
+        made, twice = _over_steps(at[placed], value[placed])
         again = max(again, twice)
         if made:
             series[ours] = made
@@ -185,7 +192,7 @@ def _joined(table: Table, found: Mapping[str, str], given: Mapping[str, str]) ->
     if again:
         notes.append(f"{plural(again, 'step')} logged more than once; the later value was taken.")
     if table.time is not None and "seconds" not in found:
-        known = np.isfinite(step) & np.isfinite(table.time)
+        known = (np.abs(step) <= _LARGEST_STEP) & (np.abs(table.time) < _LARGEST)
         series["seconds"], _ = _over_steps(step[known], table.time[known])
     if "seconds" in series:
         clock, told = _clock(series.pop("seconds"), found.get("seconds"))
@@ -242,7 +249,6 @@ def _config(folder: Path) -> tuple[dict[str, str], list[str]]:
         plain = json.loads(content)
         if not isinstance(plain, dict):
             raise ValueError("no JSON object")
-        flat = dict(flattened(plain, "."))
+        return as_settings(plain), []
     except (UnreadableFile, ValueError, RecursionError) as error:
         return {}, [f"{path.name} was not read: {cut(first_line(error))}."]
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in flat.items()}, []

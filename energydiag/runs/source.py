@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,8 @@ class Source:
         )
 
     def _example(self, candidates: Sequence[Candidate]) -> str:
-        return f"energydiag inspect run '{self.place}#{cut(candidates[0].key)}'"
+        named = f"{self.place}#{cut(candidates[0].key)}"
+        return f"energydiag inspect run {shlex.quote(f'./{named}' if named.startswith('-') else named)}"
 
 
 def _several(candidates: Sequence[Candidate]) -> str:

@@ -26,6 +26,15 @@ MOST_COLUMNS = 10_000
 MOST_NUMBERS = 10_000_000
 """Of a log, ten times a run of 50,000 steps and twenty quantities; they take up to 32 bytes each."""
 
+MOST_ROWS = 2_000_000
+"""Of a log, empty ones too (heuristic: forty runs of 50,000 steps)."""
+
+_MOST_WORDS = 2_000_000
+"""Cells that are no numbers (heuristic): each takes as long as ten that are."""
+
+_LONGEST_NAME = 1000
+"""Characters of a column's name (heuristic); of ten thousand such names a report could show none."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -56,6 +65,11 @@ class Table:
     step: FloatArray | None = None
     time: FloatArray | None = None
     config: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        longest = max(map(len, self.columns), default=0)
+        if longest > _LONGEST_NAME:
+            raise ValueError(f"has a column whose name has {longest} characters, more than {_LONGEST_NAME}")
 
 
 @dataclass(frozen=True)
@@ -91,7 +105,7 @@ class Columns:
         self.rows = 0
         self._found: dict[str, tuple[array[int], array[float]]] = {}
         self._wordy: Counter[str] = Counter()
-        self._numbers = 0
+        self._numbers = self._words = 0
 
     def add(self, cells: Iterable[tuple[str, Any]]) -> None:
         """One more row, from names and cells."""
@@ -103,6 +117,7 @@ class Columns:
                     cell = _number(cell)
                 except (ValueError, OverflowError):
                     self._wordy[name] += 1
+                    self._words += 1
                     continue
                 if cell is None:
                     continue
@@ -152,6 +167,7 @@ class Columns:
             if number is not None:
                 kept.append(place)
                 numbers.append(number)
+        self._words += len(texts) - len(numbers)
         return kept, numbers
 
     def _column(self, name: str) -> tuple[array[int], array[float]]:
@@ -162,12 +178,21 @@ class Columns:
     def _count(self, more: int) -> None:
         self._numbers += more
         check_count(self._numbers)
+        check_rows(self.rows)
+        if self._words > _MOST_WORDS:
+            raise ValueError(f"has more than {_MOST_WORDS:,} cells that are no numbers")
 
 
 def check_count(numbers: int) -> None:
     """Raises a ValueError where a log has more numbers than are read."""
     if numbers > MOST_NUMBERS:
         raise ValueError(f"has more than {MOST_NUMBERS:,} numbers")
+
+
+def check_rows(rows: int) -> None:
+    """Raises a ValueError where a log has more rows than are read."""
+    if rows > MOST_ROWS:
+        raise ValueError(f"has more than {MOST_ROWS:,} rows")
 
 
 def _number(cell: Any) -> float | None:

@@ -78,6 +78,8 @@ def change(series: Series) -> Estimate | None:
     variance = (n * (n - 1) * (2 * n + 5) - (ties * (ties - 1) * (2 * ties + 5)).sum()) / 18
     line = np.median(slopes)
     reach = _Z * math.sqrt(max(variance, 0.0) * _inflation(value - line * step))
+    if not math.isfinite(reach):  # steps so close together that no slope is a number
+        return Estimate(math.nan, None, len(series))
     low = slopes[max(0, math.floor((pairs - reach) / 2) - 1)]
     high = slopes[min(pairs - 1, math.ceil((pairs + reach) / 2))]
     length = float(series.step[-1] - series.step[0])

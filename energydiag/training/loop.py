@@ -37,6 +37,7 @@ from energydiag.training.state import (
     Kept,
     RunState,
     copied,
+    fill,
     identity,
     load_state,
     save_state,
@@ -190,12 +191,9 @@ class _Session:
         if resume and self.folder is not None and self.ranks.is_first:
             sweep(self.folder)
         if found is not None:
-            self.run, weights, optimiser = found
-            log_tau = optimiser.pop("log_tau")
-            if self.log_tau is not None:
-                self.log_tau.data.copy_(log_tau)
-            self.module.load_state_dict(weights)
-            self.optimiser.load_state_dict(optimiser)
+            assert self.folder is not None  # nothing is found in no folder
+            fill(self.folder, found, self.module, self.optimiser, self.log_tau)
+            self.run = found[0]
             self.started -= self.run.seconds
             return
         if self.plan.steps == 0:
