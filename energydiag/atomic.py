@@ -100,7 +100,7 @@ def _mode_of(path: Path) -> int:
         return 0o666 & ~_umask()
     if not stat.S_ISREG(found):
         kind = "a link" if stat.S_ISLNK(found) else "a folder" if stat.S_ISDIR(found) else "a device or a pipe"
-        raise UsageError(f"{path} is {kind}, and would be replaced by a file.", "name a plain file, or - for stdout.")
+        raise UsageError(f"{path} cannot be written: it is {kind}.", "name a plain file, or - for stdout.")
     return stat.S_IMODE(found)
 
 
