@@ -13,6 +13,7 @@ import pytest
 from energydiag.errors import UnreadableFile, UsageError
 from energydiag.files.allowed import allowing, is_plain_data, refused
 from energydiag.files.tensor_file import read_tensor_file
+from energydiag.runs.source import Candidate, Source
 
 
 def named(name: str) -> bytes:
@@ -177,4 +178,17 @@ def test_a_command_from_a_strangers_names_survives_the_shell(tmp_path: Path) -> 
     words = told.value.next_step.partition(" --save-baseline ")[2].removesuffix(".")
     done = subprocess.run(["sh", "-c", f"printf %s {words}"], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == str(base)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_run_named_by_a_stranger_survives_the_shell(tmp_path: Path) -> None:
+    """The command that names one run of several is copied as it stands."""
+    key = "a'$(touch ran)'b"
+    with pytest.raises(UsageError) as told:
+        Source(Path("-db.sqlite")).chosen([Candidate(key, ""), Candidate("other", "")])
+    command = told.value.next_step.partition("energydiag inspect run ")[2].removesuffix(".")
+    done = subprocess.run(
+        ["sh", "-c", f"printf %s {command}"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"./-db.sqlite#{key}"
     assert not (tmp_path / "ran").exists()
