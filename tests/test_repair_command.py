@@ -62,7 +62,7 @@ def code(child):
 
 def check_every_file():
     for path in out.rglob("*"):
-        if path.is_dir() or ".unfinished-" in path.name:
+        if path.is_dir() or ".unfinished-" in path.name or path.name == ".lock-repair":
             continue
         if path.suffix == ".json":
             json.loads(path.read_text())
