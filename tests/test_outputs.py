@@ -119,6 +119,7 @@ def test_control_characters_and_dollars_in_names_are_drawn_as_xml(dump: Path, tm
     done = called(*words, here=tmp_path, text=True)
     drawn = list((tmp_path / "p").glob("*.svg"))
     assert drawn, done.stderr
-    for each in drawn:
-        xml.etree.ElementTree.parse(each)
+    words = "\n".join(text for each in drawn for text in xml.etree.ElementTree.parse(each).getroot().itertext())
+    assert "mathdefault" not in words  # powers of ten along a logarithmic axis stay formulas
+    assert "$\\frac{1}$" in words
     assert "\x1b" not in done.stdout + done.stderr

@@ -66,12 +66,16 @@ def _page(result: Diagnosis | Repair | Fleet | Comparison, draws: list[Any]) -> 
 def _sanitize(canvas: Canvas) -> None:
     """Names out of strangers' files are no formulas, and hold nothing that XML forbids."""
     from matplotlib.text import Text
+    from matplotlib.ticker import LogFormatter
 
+    axis = [axis for axes in canvas.axes for axis in (axes.xaxis, axes.yaxis)]
+    powers = [one for one in axis if isinstance(one.get_major_formatter(), LogFormatter)]
+    ticks = [tick for one in powers for tick in (*one.get_major_ticks(), *one.get_minor_ticks())]
+    formulas = {id(text) for tick in ticks for text in tick.findobj(Text)}  # empty until they are drawn
     for text in canvas.findobj(Text):
-        shown = text.get_text()
-        if not shown.startswith("$\\mathdefault"):  # ticks of a logarithmic axis
+        if id(text) not in formulas:
             text.set_parse_math(False)
-            text.set_text("\n".join(map(inert, shown.split("\n"))))
+            text.set_text("\n".join(map(inert, text.get_text().split("\n"))))
 
 
 def _title(result: Diagnosis | Repair | Fleet | Comparison) -> str:
