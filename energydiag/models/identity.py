@@ -21,16 +21,23 @@ from torch import Tensor
 from energydiag.batch import Batch
 from energydiag.errors import ModelFailed
 from energydiag.heads import ALL_FORMS, HeadForm
-from energydiag.models.dropout_passes import correlation, is_one_more
+from energydiag.models.dropout_passes import is_one_more
 from energydiag.models.energy_function import MASKS, EnergyFunction, Mask
+from energydiag.models.match import (
+    FEWEST_PROVING,
+    OTHER_ABOVE,
+    Match,
+    distance,
+    is_kindred,
+    level,
+    match_of,
+    owner_energies,
+)
 from energydiag.models.model_form import PRECISIONS, Forms, ModelForm, Stated
 
 SAME_BELOW = 0.01
 """Largest difference, in standard deviations of the owner's energies, of the same model (heuristic: float32 on two
 machines differs by 1e-5 and less, other forms by .1 and more)."""
-
-OTHER_ABOVE = 0.05
-"""Where another model begins (heuristic: what bfloat16 contexts in a dump move the energies by, docs/identity.md)."""
 
 SEARCHED = 48
 """Samples that all forms are tried on."""
@@ -44,12 +51,6 @@ _TRIED_AGAIN = 3
 _PASSES = 16
 """Passes in train mode whose mean and standard deviation a dropped-out energy is compared with."""
 
-_FEWEST = 2
-"""Samples that a form must be compared on."""
-
-FEWEST_PROVING = 8
-"""Samples below which equal energies prove nothing (heuristic)."""
-
 FEWEST_WITH_DROPOUT = 32
 """Samples below which dropout may explain nothing: measured on other checkpoints, 2 to 5 of 8 passed with 12 and fewer,
 none of 8 with 16 and more."""
@@ -60,55 +61,11 @@ _ALIKE = 0.3
 _CHUNK = 16
 """Samples of one call."""
 
-_KINDRED = 2.0
-"""How much farther than the best form another may be to give the same numbers within rounding."""
-
 _AS_MUCH = 1.5
 """Times what rounding moves energies by, up to which it explains a difference (heuristic: two of them make 1.4)."""
 
 _CLEARLY = 0.5
 """Part of the difference that another precision must leave for it to be called the reason (heuristic)."""
-
-_LIKELIHOOD_RATIO = 6.0
-"""In train mode, below which log-likelihood ratio two forms are not told apart (heuristic: odds of 400)."""
-
-_ROUNDING = 1e-5
-"""What computing in another order moves float32 energies by, in their standard deviations."""
-
-
-@dataclass(frozen=True)
-class Match:
-    """One form's energies beside the owner's.
-
-    Attributes:
-        form: Which.
-        difference: Largest ``|E − e|``.
-        excess: Largest part of it that the rounding of stored energies does not explain.
-        spread: Standard deviation of the owner's energies; of a single one, its size.
-        samples: How many were compared.
-        correlation: Of both.
-        lost: Samples of which the owner's energy is not finite, although the model's is.
-        misfit: In train mode, the mean negative log-likelihood of the residuals under Laplace's distribution with the
-            mean and the standard deviation of repeated passes.
-        explained: What rounding moves this form's energies by as much, such as ``"bfloat16"``; empty where none does.
-    """
-
-    form: ModelForm
-    difference: float
-    excess: float
-    spread: float
-    samples: int
-    correlation: float = 0.0
-    lost: int = 0
-    misfit: float = 0.0
-    explained: str = ""
-
-    @property
-    def relative(self) -> float:
-        """The excess in standard deviations; infinite where energies that differ have none."""
-        if self.excess == 0:
-            return 0.0
-        return self.excess / self.spread if self.spread > 0 else float("inf")
 
 
 Verdict = Literal["same", "undetermined", "different"]
@@ -146,7 +103,7 @@ def identify(energy: EnergyFunction, batch: Batch, stated: Stated, forms: Forms 
     known = _rows(batch, SEARCHED)
     masks = _masks(energy, known, forms)
     stated = stated if len(masks) > 1 else replace(stated, mask=None)  # no other mask can be told from it
-    tried = sorted(_tried(energy, known, stated, forms, masks), key=_distance)
+    tried = sorted(_tried(energy, known, stated, forms, masks), key=distance)
     allowed = [match for match in tried if stated.allows(match.form)]
     if not allowed:
         return Identity("different", tried[0], nearest=tuple(tried[:3]))
@@ -154,20 +111,20 @@ def identify(energy: EnergyFunction, batch: Batch, stated: Stated, forms: Forms 
     if best.relative >= SAME_BELOW and tried[0].relative >= SAME_BELOW:
         alike = [match for match in allowed[:_TRIED_AGAIN] if match.correlation > _ALIKE]
         again = [*_in_precisions(energy, known, alike, forms)]
-        if min([best, *again], key=_distance).relative > OTHER_ABOVE and best.samples >= FEWEST_WITH_DROPOUT:
+        if min([best, *again], key=distance).relative > OTHER_ABOVE and best.samples >= FEWEST_WITH_DROPOUT:
             again += _in_train_mode(energy, known, alike, forms)
-        if min([best, *again], key=_distance).relative > OTHER_ABOVE and best.samples >= FEWEST_PROVING:
+        if min([best, *again], key=distance).relative > OTHER_ABOVE and best.samples >= FEWEST_PROVING:
             again += _explained(energy, known, alike, forms)
-        allowed = sorted([*allowed, *again], key=_distance)
+        allowed = sorted([*allowed, *again], key=distance)
         best = allowed[0]
     same = [match for match in allowed if match.relative < SAME_BELOW]
     if not best.form.train_mode and same:
         best, same = _on_more(energy, batch, same, forms)
     is_near = best.relative <= OTHER_ABOVE or bool(best.explained)
     verdict: Verdict = "same" if best.relative < SAME_BELOW else "undetermined" if is_near else "different"
-    if verdict == "same" and (best.spread <= 1e-6 * _level(batch) or best.samples < FEWEST_PROVING):
+    if verdict == "same" and (best.spread <= 1e-6 * level(batch) or best.samples < FEWEST_PROVING):
         verdict = "undetermined"  # energies that do not differ, or too few, tell no forms apart
-    kindred = [match for match in same if _is_kindred(match, best)]
+    kindred = [match for match in same if is_kindred(match, best)]
     best = min(kindred, key=_usual, default=best)
     tied = tuple(match.form for match in sorted(kindred, key=_usual) if match.form != best.form)
     return Identity(verdict, best, tuple(dict.fromkeys(tied)), tuple(tried[:3]))
@@ -180,30 +137,6 @@ def _usual(match: Match) -> tuple[int, int, bool]:
     return 0 if head is None else place, MASKS.index(match.form.mask), bool(match.form.precision)
 
 
-def _level(batch: Batch) -> float:
-    """Mean absolute owner's energy, over finite ones."""
-    values = _owner(batch).abs()
-    finite = values[torch.isfinite(values)]
-    return float(finite.mean()) if len(finite) else 0.0
-
-
-def _owner(batch: Batch) -> Tensor:
-    if batch.energies is None or batch.energies.numel() != len(batch):
-        raise ValueError("a batch without one energy a sample proves nothing")
-    return batch.energies.double().reshape(len(batch))
-
-
-def _distance(match: Match) -> tuple[bool, float, float, float]:
-    is_far = match.relative > OTHER_ABOVE and not match.explained
-    return is_far, match.relative, match.misfit, match.difference
-
-
-def _is_kindred(match: Match, best: Match) -> bool:
-    if best.form.train_mode:
-        return match.form.train_mode and (match.misfit - best.misfit) * best.samples < _LIKELIHOOD_RATIO
-    return match.excess <= max(_KINDRED * best.excess, _ROUNDING * best.spread)
-
-
 def _rows(batch: Batch, most: int) -> Batch:
     """Usable samples, spread over the episodes."""
     nonfinite, hidden = batch.unusable()
@@ -211,41 +144,6 @@ def _rows(batch: Batch, most: int) -> Batch:
     if not len(usable):
         raise ModelFailed("No sample of the dump can be compared with its `energies`.", "dump finite contexts.")
     return usable.take(usable.spread(most))
-
-
-def _match(form: ModelForm, ours: Tensor, batch: Batch, computed: torch.dtype | None = None) -> Match:
-    """Ours ``[n]`` against the owner's, where both are finite; not finite in one alone is as far as can be.
-
-    A context that the form's mask hides whole has no energy: some kernels of attention give NaN there, others zero.
-    """
-    seen = _seen(batch, form.mask)
-    owner, ours = _owner(batch)[seen], ours.double().cpu()[seen]
-    finite, own = torch.isfinite(owner), torch.isfinite(ours)
-    if int(finite.sum()) < min(FEWEST_PROVING, len(batch)) or bool((finite & ~own).any()):
-        return Match(form, float("inf"), float("inf"), 1.0, int(finite.sum()))
-    lost = int((~finite & own).sum())
-    owner, ours = owner[finite], ours[finite]
-    difference = (ours - owner).abs()
-    stored = batch.energies.dtype if batch.energies is not None else torch.float32
-    allowance = 0.5 * _spacing(owner, stored)
-    if computed is not None:
-        allowance = torch.maximum(allowance, _spacing(owner, computed))
-    excess = (difference - allowance).clamp_min(0)
-    spread = float(owner.std()) if len(owner) > 1 else float(owner.abs().mean())
-    alike = correlation(ours, owner) if spread > 0 and len(owner) > _FEWEST else 0.0
-    return Match(form, float(difference.max()), float(excess.max()), spread, len(owner), alike, lost)
-
-
-def _seen(batch: Batch, mask: Mask) -> Tensor:
-    """Samples of whose context something is left, ``[n]`` bool."""
-    if batch.pad_mask is None or mask == "unused":
-        return torch.ones(len(batch), dtype=torch.bool)
-    return ~(~batch.pad_mask if mask == "visible" else batch.pad_mask).all(dim=1)
-
-
-def _spacing(value: Tensor, dtype: torch.dtype) -> Tensor:
-    """Distance between neighboring numbers of a type, at a value."""
-    return value.abs() * torch.finfo(dtype).eps
 
 
 def takes_mask(energy: EnergyFunction, batch: Batch, forms: Forms | None) -> bool:
@@ -264,10 +162,10 @@ def _tried(
 ) -> Iterator[Match]:
     heads = tuple(dict.fromkeys((*ALL_FORMS, *([] if stated.head is None else [stated.head]))))
     for form, ours in _energies_by_form(energy, batch, forms, masks, heads):
-        yield _match(form, ours, batch)
-        yield _match(replace(form, sign="score"), -ours, batch)
+        yield match_of(form, ours, batch)
+        yield match_of(replace(form, sign="score"), -ours, batch)
         if stated.sign == "score":  # what the owner's code gave may be the module's own scores
-            yield _match(replace(form, sign="score"), ours, batch)
+            yield match_of(replace(form, sign="score"), ours, batch)
 
 
 def _energies_by_form(
@@ -338,8 +236,8 @@ def _in_precisions(
                 continue
             form = replace(match.form, precision=name)
             if dtype is not None and _is_in(batch, dtype):
-                yield _match(form, ours, batch, dtype)
-            elif (found := _match(form, ours, batch)).difference < _CLEARLY * match.difference:
+                yield match_of(form, ours, batch, dtype)
+            elif (found := match_of(form, ours, batch)).difference < _CLEARLY * match.difference:
                 yield found
 
 
@@ -348,7 +246,7 @@ def _explained(energy: EnergyFunction, batch: Batch, nearest: Sequence[Match], f
 
     Two machines that both compute in bfloat16 differ by about what each of them is away from float32.
     """
-    owner = _owner(batch)
+    owner = owner_energies(batch)
     for match in nearest:
         plain = in_form(energy, match.form, forms)
         base = _returned(plain, batch)
@@ -386,7 +284,7 @@ def _name(dtype: torch.dtype) -> str:
 
 def _is_in(batch: Batch, dtype: torch.dtype) -> bool:
     """Whether the owner's energies are numbers of this type."""
-    owner = _owner(batch)
+    owner = owner_energies(batch)
     owner = owner[torch.isfinite(owner)]
     return bool((owner.to(dtype).double() == owner).all())
 
@@ -398,7 +296,7 @@ def _in_train_mode(
 
     Of the right form, the owner's energies are one more pass.
     """
-    owner = _owner(batch)
+    owner = owner_energies(batch)
     for match in nearest:
         other = in_form(energy, match.form, forms)
         still = _returned(other, batch)
@@ -423,15 +321,15 @@ def _on_more(
     """The forms that gave the same, compared on more samples."""
     more = _rows(batch, PROVEN)
     again = []
-    for match in (one for one in same if _is_kindred(one, same[0])):
+    for match in (one for one in same if is_kindred(one, same[0])):
         dtype, autocast = PRECISIONS.get(match.form.precision, (None, None))
         other = in_form(energy, match.form, forms)
         if dtype is not None:
             other.module.to(dtype)
         value = _returned(other, more, autocast)
-        found = _match(match.form, value, more, dtype or autocast)
+        found = match_of(match.form, value, more, dtype or autocast)
         if match.form.sign == "score":
-            found = min(found, _match(match.form, -value, more, dtype or autocast), key=_distance)
+            found = min(found, match_of(match.form, -value, more, dtype or autocast), key=distance)
         again.append(found)
-    again.sort(key=_distance)
+    again.sort(key=distance)
     return again[0], again

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from energydiag.errors import EnergydiagError, InvalidCheckpoint, UsageError
-from energydiag.models.identity import FEWEST_PROVING, OTHER_ABOVE, SAME_BELOW, Identity, Match
+from energydiag.models.identity import SAME_BELOW, Identity
+from energydiag.models.match import FEWEST_PROVING, OTHER_ABOVE, Match
 from energydiag.models.model_form import Stated
 
 
