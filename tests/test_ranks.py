@@ -425,6 +425,36 @@ def test_the_command_line_under_torchrun(tmp_path: Path) -> None:
     assert (state["step"], state["identity"]["the number of processes"]) == (3, "2")
 
 
+LEAVES = """
+import os
+from energydiag.training.ranks import Ranks, launched
+with launched("cpu"):
+    import torch.distributed.fsdp  # which training may import, and which takes the group for itself
+    Ranks.current().text_of_first("")
+print([open(f"/proc/self/task/{task}/comm").read() for task in os.listdir("/proc/self/task")])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are named in /proc")
+def test_no_thread_of_the_network_outlives_the_training() -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    environment |= {"MASTER_PORT": free_port()}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", LEAVES],
+            env={**environment, "RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    for process in both:
+        shown = process.communicate(timeout=120)[0]
+        assert process.returncode == 0
+        assert "gloo" not in shown
+        assert shown.count(",") == 0
+
+
 COMMAND_LINES: tuple[tuple[str, ...], ...] = (
     ("--fix", "nonsense"),
     ("--dry-run", "--fix", "linear-head", "--autocast"),

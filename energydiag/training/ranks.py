@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 
 import torch
 from torch import Tensor, distributed
@@ -190,6 +191,9 @@ def launched(device: str) -> Iterator[str]:
             "start them with torchrun, or unset WORLD_SIZE.",
         )
     device, backend = _own_device(device, int(os.environ["LOCAL_RANK"]))
+    # its functions take the group there is when it is imported as a default: imported later, by what trains, it would
+    # keep the group and its threads beyond the interpreter's end, where a thread that still has a tensor aborts
+    import_module("torch.distributed.nn.functional")
     distributed.init_process_group(backend, timeout=PATIENCE)
     try:
         yield device
