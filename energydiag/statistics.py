@@ -23,6 +23,13 @@ FEWEST_GROUPS = 4
 """Groups that an interval takes at least. Three have 10 different resamples, and the interval is all but their range;
 four have 35, of which the outer 2.5 % is about one on each side."""
 
+MOST_GROUPS = 10_000
+"""Groups that are drawn one by one. Of more, some are drawn together, chosen at random: with so many of independent
+groups, the variance over the resamples has a standard error of 1 %, less than that of 1000 resamples (2 %)."""
+
+_TABLE_BYTES = 1 << 26
+"""Of the weights of samples that are looked at together."""
+
 _NEARLY_NORMAL = 1e9
 """Degrees of freedom beyond which Student's t is the normal distribution to all digits."""
 
@@ -54,9 +61,12 @@ class Resampler:
     """
 
     def __init__(self, groups: NDArray[np.int64], seed: int, resamples: int = RESAMPLES) -> None:
-        self._names, self._member = np.unique(groups, return_inverse=True)
-        count = len(self._names)
+        names, member = np.unique(groups, return_inverse=True)
         generator = np.random.default_rng(seed)
+        if len(names) > MOST_GROUPS:
+            member = (generator.permutation(len(names)) % MOST_GROUPS)[member]
+        self._member, self._count = member, min(len(names), MOST_GROUPS)
+        count = self._count
         self._weights = generator.multinomial(count, np.full(count, 1.0 / count), size=resamples).astype(np.float64)
 
     def mean(self, values: NDArray[np.floating]) -> Estimate:
@@ -75,7 +85,7 @@ class Resampler:
         data, member = data[present], self._member[present]
         if not len(data):
             return Estimate(float("nan"), None, 0)
-        groups = len(self._names)
+        groups = self._count
         sums = np.stack([np.bincount(member, data[:, k], groups) for k in range(data.shape[1])], axis=1)
         counts = np.bincount(member, minlength=groups).astype(np.float64)
         value = float(statistic(data.mean(axis=0)))
@@ -94,9 +104,13 @@ class Resampler:
             return Estimate(float("nan"), None, 0)
         order = np.argsort(data, kind="stable")
         ordered, member = data[order], member[order]
-        cumulative = np.cumsum(self._weights[:, member], axis=1)
-        kept = cumulative[:, -1] > 0
-        position = (cumulative < q * cumulative[:, -1:]).sum(axis=1).clip(max=len(data) - 1)
+        position, kept = np.empty(len(self._weights), dtype=np.int64), np.empty(len(self._weights), dtype=bool)
+        rows = max(1, _TABLE_BYTES // (8 * len(data)))
+        for start in range(0, len(self._weights), rows):
+            some = slice(start, start + rows)
+            cumulative = np.cumsum(self._weights[some, member], axis=1)
+            kept[some] = cumulative[:, -1] > 0
+            position[some] = (cumulative < q * cumulative[:, -1:]).sum(axis=1).clip(max=len(data) - 1)
         value = float(np.quantile(data, q, method="inverted_cdf"))
         return _estimate(value, ordered[position][kept], len(np.unique(member)), len(data), kept)
 

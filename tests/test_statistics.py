@@ -146,3 +146,25 @@ def test_value_and_interval_stay_between_the_least_and_the_greatest(samples: lis
             rounding = 1e-9 * (1 + np.abs(finite).max())
             for value in (found.value, *(found.ci95 or ())):
                 assert finite.min() - rounding <= value <= finite.max() + rounding
+
+
+def test_more_groups_than_are_drawn_one_by_one_give_about_the_same_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = np.arange(9000) // 3
+    values = np.random.default_rng(0).normal(size=3000)[groups] + np.random.default_rng(1).normal(size=9000)
+    one_by_one = Resampler(groups, 0)
+    monkeypatch.setattr(statistics, "MOST_GROUPS", 1000)
+    together = Resampler(groups, 0)
+    for statistic in (lambda r: r.mean(values), lambda r: r.quantile(values, 0.5)):
+        found, expected = statistic(together), statistic(one_by_one)
+        assert (found.value, found.n) == (expected.value, 9000)
+        assert np.ptp(found.ci95) == pytest.approx(np.ptp(expected.ci95), rel=0.1)
+
+
+def test_a_quantile_does_not_depend_on_how_many_resamples_are_looked_at_together(
+    values: Values, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Resampler(GROUPS, 3).quantile(values, 0.3)
+    monkeypatch.setattr(statistics, "_TABLE_BYTES", 8 * 7 * len(values))
+    again = Resampler(GROUPS, 3).quantile(values, 0.3)
+    assert again == whole
+    assert np.array_equal(again.draws, whole.draws)  # type: ignore[arg-type]

@@ -33,7 +33,8 @@ def repeats(numbers_N: np.ndarray) -> np.ndarray:
 
 def row_keys(values: Tensor) -> list[bytes]:
     """A key for each row of ``[N, …]``, equal where the rows are."""
-    return [_digest(row) for row in values]
+    rows = values.detach().cpu().contiguous().flatten(1)
+    return [hashlib.blake2b(row.data, digest_size=16).digest() for row in rows.view(torch.uint8).numpy()]
 
 
 def context_keys(batch: Batch) -> list[bytes]:
@@ -63,11 +64,6 @@ def _glimpses(batch: Batch) -> list[bytes]:
 def _whole_key(batch: Batch, index: int) -> bytes:
     context = batch.hidden[index]
     if batch.pad_mask is None:
-        return _digest(context)
+        return row_keys(context[None])[0]
     mask = batch.pad_mask[index]
-    return _digest(context.masked_fill(mask[:, None], 0)) + _digest(mask)
-
-
-def _digest(row: Tensor) -> bytes:
-    plain = row.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return hashlib.blake2b(plain.data, digest_size=16).digest()
+    return b"".join(row_keys(part[None])[0] for part in (context.masked_fill(mask[:, None], 0), mask))
