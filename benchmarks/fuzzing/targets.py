@@ -220,22 +220,41 @@ def _results() -> list[Folder]:
 
 
 def _config() -> list[Folder]:
-    text = """[tool.energydiag]
+    of_models = """[tool.energydiag]
 head = "original"
 nhead = 2
 tau = 0.5
 sign = -1
-batch-size = 64
-model-arg = ["width=3"]
-ignore = ["ED1"]
-fail-on = "warning"
-quiet = true
+pool = "features"
+mask = "passed"
+weights = "auto"
+energies-of = "auto"
+candidates = true
+device = "cpu"
+dtype = "float32"
 limit = 32
 seed = 3
-select = ["ED1", "ED2"]
-x-axis = "step"
+swap-size = 8
+steps = 5
+learning-rate = 1e-3
 """
-    return [{"pyproject.toml": text.encode()}, {"pyproject.toml": b"tool.energydiag = {tau = 0.5, format = 'json'}"}]
+    of_logs = """[tool.energydiag]
+batch-size = 64
+negatives = 63
+map = ["loss=loss"]
+ignore = ["ED1"]
+select = ["ED1", "ED2"]
+fail-on = "warning"
+metric = ["loss"]
+max-regression = ["loss=5%"]
+at = "last"
+details = true
+quiet = true
+"""
+    return [
+        *({"pyproject.toml": text.encode()} for text in ("[tool.energydiag]", of_models, of_logs)),
+        {"pyproject.toml": b"tool.energydiag = {tau = 0.5, format = 'json'}"},
+    ]
 
 
 def _read_config(folder: Path) -> object:
