@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hostile.truncated import result_text
 from parts import make_batch, make_head
 from safetensors.torch import save_file
 
@@ -62,11 +63,16 @@ def test_help_loads_nothing_heavy() -> None:
     ("arguments", "unused"),
     [
         (["rules"], {"torch", "pandas", "matplotlib"}),
+        (["inspect", "run", "runs/original"], {"torch", "pandas", "matplotlib", "safetensors"}),
+        (["compare", "runs", "runs/original", "runs/healthy"], {"torch", "matplotlib", "safetensors"}),
+        (["report", "saved.json"], {"torch", "pandas", "matplotlib"}),
         (["inspect", "checkpoint", "healthy.safetensors", "--batch", "heldout-batch.safetensors", "--limit", "16"],
          {"pandas", "matplotlib", "scipy"}),
     ],
 )  # fmt: skip
-def test_a_command_loads_what_it_uses(arguments: list[str], unused: set[str]) -> None:
+def test_a_command_loads_what_it_uses(arguments: list[str], unused: set[str], tmp_path: Path) -> None:
+    (tmp_path / "saved.json").write_text(result_text())
+    arguments = [str(tmp_path / word) if word == "saved.json" else word for word in arguments]
     code = (
         f"import sys; sys.argv = ['energydiag', *{arguments!r}]\n"
         "from energydiag.cli import main\n"

@@ -123,7 +123,12 @@ def inspect(
 
 
 def inspect_checkpoint(
-    checkpoint: Path, dump: Path, model: ModelOptions, *, command: Iterable[str] = (), **options: Any
+    checkpoint: str | Path,
+    dump: str | Path,
+    model: ModelOptions | None = None,
+    *,
+    command: Iterable[str] = (),
+    **options: Any,
 ) -> Diagnosis:
     """`inspect` on files, with what the result should say of them.
 
@@ -137,8 +142,8 @@ def inspect_checkpoint(
     Raises:
         EnergydiagError: As `load_checkpoint`, `load_batch` and `inspect`.
     """
-    opened = open_checkpoint(checkpoint, model)
-    loaded = read_batch(dump)
+    opened = open_checkpoint(Path(checkpoint), model or ModelOptions())
+    loaded = read_batch(Path(dump))
     check = loaded.check()
     found = identified(opened, loaded.batch, options.get("tau") or ASSUMED_TAU)
     facts = found.facts
