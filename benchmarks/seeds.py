@@ -55,20 +55,23 @@ def tell(out: Path) -> None:
     """Prints the spread between seeds, and how often runs that differ by their seed alone are called different."""
     import numpy as np
 
+    from energydiag.metrics import SERIES
     from energydiag.pipeline import compare_runs
     from energydiag.runs import read_run
-    from energydiag.runs.meaning import MEANINGS
     from energydiag.runs.places import at_end
 
     configurations = [folder for folder in sorted(out.iterdir()) if folder.is_dir()]
-    spreads: dict[str, list[float]] = {name: [] for name in MEANINGS}
+    directed = [metric for metric in SERIES.values() if metric.better != "none"]
+    spreads: dict[str, list[float]] = {metric.name: [] for metric in directed}
     for configuration in configurations:
         logs = [read_run(folder) for folder in sorted(configuration.iterdir())]
-        for name, meaning in MEANINGS.items():
-            found = [log.finite(name) for log in logs]
+        for metric in directed:
+            found = [log.finite(metric.name) for log in logs]
             ends = np.array([at_end(series).value for series in found if series is not None])
             if len(ends) > 1:
-                spreads[name].append(float(ends.std(ddof=1)) / (abs(float(ends.mean())) if meaning.relative else 1.0))
+                spreads[metric.name].append(
+                    float(ends.std(ddof=1)) / (abs(float(ends.mean())) if metric.relative else 1.0)
+                )
     print("| series | median | 80th percentile | largest | configurations |\n|---|---|---|---|---|")
     for name, values in spreads.items():
         if values:

@@ -19,11 +19,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from report_parts import TEXTS, Result, compared, diagnosis, drawn_diagnosis, every, fleet, repair, run_diagnosis
 
+from energydiag.metrics import grouped
 from energydiag.reports import reports
 from energydiag.reports.as_html import LIMIT
 from energydiag.reports.chart import Chart, Dot, Series, drawn
 from energydiag.reports.chart_scale import scale
-from energydiag.reports.families import grouped
 from energydiag.reports.report import Look
 from energydiag.results import Curve, Distribution, Measurement
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy.typing
 import pandas
+import pytest
 
 import energydiag
 
@@ -34,6 +35,7 @@ def checked(head: torch.nn.Module, dump: str) -> Diagnosis:
 """
 
 
+@pytest.mark.slow
 def test_a_users_file_is_checked(tmp_path: Path) -> None:
     (tmp_path / "users.py").write_text(USERS)
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "users.py"]

@@ -14,9 +14,9 @@ import torch
 from parts import make_batch, make_head
 
 from energydiag.batch import Batch
-from energydiag.comparing import PROOF, compare
 from energydiag.errors import InvalidBatch, UsageError
 from energydiag.fixes import plan_from
+from energydiag.metrics import proof, smallest_change
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.negatives.noise import SIGMAS
 from energydiag.pipeline import RepairOptions, fix_and_retrain, inspect, load_checkpoint
@@ -27,7 +27,8 @@ from energydiag.pipeline.repairing import Examined, examine, plan_repair
 from energydiag.pipeline.splitting import check_apart, split_by_episode
 from energydiag.plan import TrainingPlan
 from energydiag.results import Changes, Diagnosis, Measurement, MetricChange, Repair
-from energydiag.results.changes import Change, smallest_change
+from energydiag.results.changes import Change
+from energydiag.statistics.verdicts import compare
 from energydiag.training import loop
 from energydiag.training.loop import TrainingOutcome
 from energydiag.training.validation import Look
@@ -41,7 +42,7 @@ def compared(*verdicts: tuple[str, Change]) -> Changes:
 
 
 def diagnosed(*measurements: Measurement) -> Diagnosis:
-    return Diagnosis("healthy", {}, {}, measurements, (), ())
+    return Diagnosis("healthy", {}, {"samples_used": "10"}, measurements, (), ())
 
 
 BETTER = compared(("top1.swap", "improved"))
@@ -79,7 +80,7 @@ def test_what_could_be_measured_before_and_cannot_be_after_forbids_acceptance() 
 def test_a_dead_energy_that_learns_is_not_harmed_and_one_that_then_leads_astray_is_not_accepted() -> None:
     before = [Measurement("auroc.swap", 0.5, "1", 10, draws=np.full(9, 0.5))]
     after = [Measurement("auroc.swap", 0.95, "1", 10, draws=np.full(9, 0.95)), ASTRAY]
-    against = compare(before, after, ("before", "after"), PROOF)
+    against = compare(diagnosed(*before), diagnosed(*after), ("before", "after"), proof(True))
     assert judge_repair(against, against, diagnosed(*after[:1]), diverged=False)[0] == "healed"
     assert judge_repair(against, against, diagnosed(*after), diverged=False)[0] == "not-improved"
 
@@ -89,8 +90,8 @@ def test_an_energy_without_any_preference_has_none_to_lose() -> None:
     torn = [Measurement("auroc.policy", 0.5, "1", 10, (0.4, 0.6), draws=np.full(9, 0.5))]
     after = [Measurement("auroc.policy", 0.4, "1", 10, (0.3, 0.45), draws=np.full(9, 0.4))]
     for before, verdict in ((tied, "not-improved"), (torn, "harmed")):
-        against = compare(before, after, ("before", "after"), PROOF)
-        idle = indifferent(diagnosed(*before), PROOF)
+        against = compare(diagnosed(*before), diagnosed(*after), ("before", "after"), proof(True))
+        idle = indifferent(diagnosed(*before), proof(True))
         assert judge_repair(against, BETTER, diagnosed(*after), diverged=False, indifferent=idle)[0] == verdict
     fell = Look({"auroc.policy": torch.full((4,), 0.4)}).fallen
     assert fell({"auroc.policy": torch.full((4,), 0.5)}) == ()
@@ -99,8 +100,8 @@ def test_an_energy_without_any_preference_has_none_to_lose() -> None:
 
 def test_the_field_around_the_expert_is_looked_at_where_no_policy_is_known() -> None:
     batch = make_batch(6)
-    assert proof_names(batch) == PROOF
-    names = set(proof_names(replace(batch, policy_actions=None))) - set(PROOF)
+    assert proof_names(batch) == proof(True)
+    names = set(proof_names(replace(batch, policy_actions=None))) - set(proof(True))
     assert names == {"field.spearman", *(f"field.alignment.noise_{sigma:g}" for sigma in SIGMAS)}
     assert all(smallest_change(name) for name in names)
 

@@ -47,7 +47,6 @@ def test_every_threshold_has_a_source_and_evidence_is_asked_for(code: str) -> No
     assert all(len(threshold.source.split()) > 2 for threshold in rule.thresholds.values())
     assert rule.evidence
     assert set(rule.evidence) <= {*rule.needs, *rule.optional}
-    assert set(rule.healthy) <= {*rule.needs, *rule.optional}
 
 
 def test_calibrations_are_those_of_rules() -> None:

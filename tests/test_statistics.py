@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from energydiag import statistics
-from energydiag.statistics import FEWEST_GROUPS, Resampler
+from energydiag.statistics import FEWEST_GROUPS, Resampler, intervals
 
 GROUPS = np.array([3, 3, 3, 7, 7, 1, 1, 1, 1, 9, 4, 4])
 RESAMPLES = 200
@@ -102,7 +101,7 @@ def test_one_group_that_is_left_gives_no_interval() -> None:
 
 def test_resamples_in_which_nothing_is_left_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """One of sixteen draws the two empty groups alone; it must not stand for the lowest value, which is no median."""
-    monkeypatch.setattr(statistics, "FEWEST_GROUPS", 2)
+    monkeypatch.setattr(intervals, "FEWEST_GROUPS", 2)
     values = np.array([0.0, 10, 11, 0, 12, 13, np.nan, np.nan])
     found = Resampler(np.array([0, 0, 0, 1, 1, 1, 2, 3]), 0, 400).quantile(values, 0.5)
     assert found.ci95 is not None
@@ -152,7 +151,7 @@ def test_more_groups_than_are_drawn_one_by_one_give_about_the_same_intervals(mon
     groups = np.arange(9000) // 3
     values = np.random.default_rng(0).normal(size=3000)[groups] + np.random.default_rng(1).normal(size=9000)
     one_by_one = Resampler(groups, 0)
-    monkeypatch.setattr(statistics, "MOST_GROUPS", 1000)
+    monkeypatch.setattr(intervals, "MOST_GROUPS", 1000)
     together = Resampler(groups, 0)
     for statistic in (lambda r: r.mean(values), lambda r: r.quantile(values, 0.5)):
         found, expected = statistic(together), statistic(one_by_one)
@@ -164,7 +163,7 @@ def test_a_quantile_does_not_depend_on_how_many_resamples_are_looked_at_together
     values: Values, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Resampler(GROUPS, 3).quantile(values, 0.3)
-    monkeypatch.setattr(statistics, "_TABLE_BYTES", 8 * 7 * len(values))
+    monkeypatch.setattr(intervals, "_TABLE_BYTES", 8 * 7 * len(values))
     again = Resampler(GROUPS, 3).quantile(values, 0.3)
     assert again == whole
     assert np.array_equal(again.draws, whole.draws)  # type: ignore[arg-type]

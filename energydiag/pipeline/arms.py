@@ -11,18 +11,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from energydiag import __version__
 from energydiag.batch import Batch
-from energydiag.comparing import fallen, over_seeds
 from energydiag.files.write_safetensors import write_safetensors
 from energydiag.losses import chance_loss, floor_loss
+from energydiag.metrics import ENERGY_RANGE
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.surgery import Anatomy, operate
 from energydiag.pipeline.crew import Crew
 from energydiag.pipeline.inspecting import inspect
 from energydiag.pipeline.proof import indifferent
 from energydiag.plan import TrainingPlan
-from energydiag.results import Applied, Curve, Diagnosis
+from energydiag.results import Applied, Curve, Diagnosis, Measurement
+from energydiag.statistics.verdicts import fallen
 from energydiag.training.log import LogRow
 from energydiag.training.loop import TrainingOutcome, train
 
@@ -125,9 +128,9 @@ def rehearsal(energy: EnergyFunction, validation: Batch) -> Diagnosis:
 
 
 def worse_in_rehearsal(before: Diagnosis, after: Diagnosis, judged: Sequence[str]) -> tuple[str, ...]:
-    """The numbers of the proof that a repair seems to cost; see `energydiag.comparing.fallen`."""
+    """The numbers of the proof that a repair seems to cost; see `energydiag.statistics.verdicts.fallen`."""
     named = [name for name in judged if name not in indifferent(before, judged)]
-    return fallen(before.measurements, after.measurements, named)
+    return fallen(before, after, named)
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,34 @@ def together(arms: Sequence[Arm], seed: int) -> Diagnosis:
     return replace(arms[0].diagnosis, measurements=measurements)
 
 
+def over_seeds(runs: Sequence[Sequence[Measurement]], seed: int) -> tuple[Measurement, ...]:
+    """Measurements of one arm, averaged over its runs with different seeds.
+
+    Args:
+        runs: Measurements of each run, on the same samples with the same draws.
+        seed: Of the resampling of runs, by which the interval covers the spread between them as well.
+    """
+    if len(runs) == 1:
+        return tuple(runs[0])
+    by_name = [{m.name: m for m in run} for run in runs]
+    generator = np.random.default_rng(seed)
+    found = []
+    for m in runs[0]:
+        same = [names[m.name] for names in by_name if m.name in names]
+        if len(same) < len(runs):
+            continue
+        draws = None
+        stacked = [np.asarray(s.draws) for s in same if s.draws is not None]
+        if len(stacked) == len(runs):
+            table = np.stack(stacked)
+            chosen = generator.integers(len(runs), size=(len(runs), table.shape[1]))
+            draws = np.take_along_axis(table, chosen, axis=0).mean(axis=0)
+        value = float(np.mean([s.value for s in same]))
+        interval = None if draws is None else (float(np.percentile(draws, 2.5)), float(np.percentile(draws, 97.5)))
+        found.append(replace(m, value=value, ci95=interval, draws=draws))
+    return tuple(found)
+
+
 def chosen_score(arm: Arm) -> float:
     """The validation score of the weights that an arm was left with; 0 where there is none."""
     return 0.0 if arm.outcome is None or math.isnan(arm.outcome.best_score) else arm.outcome.best_score
@@ -194,7 +225,7 @@ def loss_curves(control: Arm, after: Arm, batch_sizes: tuple[int, int]) -> tuple
             continue
         steps = tuple(float(row.step) for row in arm.outcome.rows)
         curves.append(Curve(f"{name}.info_nce", steps, tuple(row.info_nce for row in arm.outcome.rows)))
-        width = arm.diagnosis.measurement("head.energy_range")
+        width = arm.diagnosis.measurement(ENERGY_RANGE)
         floors = tuple(
             floor_loss(size - 1, None if width is None else width.value, row.tau) for row in arm.outcome.rows
         )

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from energydiag.metrics import SERIES
 from energydiag.pipeline.sides_of_runs import Group
 from energydiag.results import Band
 from energydiag.runs.log import FloatArray, Series
-from energydiag.runs.meaning import MEANINGS
 
 _BINS = 200
 """Points of a band; no figure shows more."""
@@ -25,7 +25,7 @@ _MOST_POINTS = (0.05, 0.95)
 
 def bands(groups: Sequence[Group]) -> Iterator[Band]:
     """Of every series that has a direction, one for each side that has it."""
-    for name in MEANINGS:
+    for name in (metric.name for metric in SERIES.values() if metric.better != "none"):
         for group in groups:
             own = [found for run in group.runs if (found := run.log.finite(name)) is not None and len(found)]
             if own:

@@ -21,7 +21,7 @@ from energydiag.plain_file import read_plain
 from energydiag.results import SCHEMA_VERSION, Side
 from energydiag.results.comparison import Subject
 from energydiag.results.reading import read_json
-from energydiag.side_by_side import Number
+from energydiag.statistics.verdicts import Number
 
 KIND = "baseline"
 _MOST_BYTES = 64 << 20

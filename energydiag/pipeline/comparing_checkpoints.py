@@ -13,6 +13,7 @@ from energydiag import __version__
 from energydiag.batch import Batch
 from energydiag.batches import read_batch
 from energydiag.errors import UsageError
+from energydiag.metrics import metric
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.pipeline.baselines import FORM, Baseline, read_baseline
 from energydiag.pipeline.comparing_runs import rankings
@@ -21,21 +22,9 @@ from energydiag.pipeline.inspecting import inspect, inspect_checkpoint
 from energydiag.pipeline.limits import kept_to
 from energydiag.pipeline.loading import ModelOptions
 from energydiag.pipeline.naming import distinct_names
-from energydiag.results import Comparison, Diagnosis, Difference, Measurement, Side, Skipped
-from energydiag.results.changes import direction, overall, smallest_change
-from energydiag.side_by_side import Number, changes
-
-COMPARED = (
-    *("auroc.swap", "top1.swap", "mrr.swap", "gap.swap", "loss.swap", "auroc.policy", "field.spearman"),
-    *("field.alignment.policy", "field.correction_gain.k1", "field.correction_gain.k4", "field.correction_gain.k8"),
-    *("field.monotonicity_violations", "field.spurious_minimum_rate"),
-    *("head.slope_saturated_fraction", "head.zero_slope_fraction"),
-)
-"""What is compared where nothing else is asked for: the more metrics, the stricter the correction for their number.
-The standardised gap is none of them: it falls where energies stop being all of one or of the other end."""
-
-_BOUND = {"gap": ("head", "τ"), "loss": ("head", "τ")}
-"""Families of metrics whose scale is that of the head and of the temperature."""
+from energydiag.results import Comparison, Diagnosis, Difference, Side, Skipped
+from energydiag.results.changes import overall
+from energydiag.statistics.verdicts import Number, changes, number_of
 
 _PAIRED = ("batch_sha256", "seed", "swap_size", "samples_used")
 """What both sides need to have in common for their bootstrap draws to be pairs."""
@@ -59,7 +48,7 @@ def compare_checkpoints(
         checkpoints: Their paths.
         dump: The batch dump.
         models: What the keys may not tell: of each checkpoint, or one for all.
-        metrics: Patterns of names of measurements; empty: `COMPARED`.
+        metrics: Patterns of names of measurements; empty: those that the registry of metrics has for it.
         allowed: Largest regression by metric.
         baseline: A file that `save_baseline` wrote; it is the first side.
         command: The command line, for provenance.
@@ -207,7 +196,7 @@ def baseline_of(diagnosis: Diagnosis, name: str, metrics: Sequence[str] = ()) ->
     paths = (diagnosis.checkpoint.get("path", ""),)
     side = Side(name, paths, {**facts, "τ": known["τ"], "diagnosis": _finding(diagnosis)})
     known = {key: value for key, value in known.items() if value}
-    numbers = tuple(_number(m, known, _freedom(diagnosis)) for m in wanted)
+    numbers = tuple(number_of(m, diagnosis.freedom, known) for m in wanted)
     return Baseline("checkpoints", side, numbers, paired_by(diagnosis))
 
 
@@ -218,37 +207,8 @@ def _finding(diagnosis: Diagnosis) -> str:
 
 def _wanted(name: str, metrics: Sequence[str]) -> bool:
     if not metrics:
-        return name in COMPARED
+        return "compared" in metric(name).roles
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in metrics)
-
-
-def _freedom(diagnosis: Diagnosis) -> float:
-    """Episodes less one; where the dump names none, samples less one."""
-    facts = diagnosis.batch
-    count = facts["episodes"] if facts.get("episodes", "unknown").isdecimal() else facts["samples_used"]
-    return max(1.0, float(count) - 1)
-
-
-def _number(measurement: Measurement, known: Mapping[str, str], freedom: float) -> Number:
-    family = measurement.name.partition(".")[0]
-    bound = {key: known[key] for key in _BOUND.get(family, ()) if key in known}
-    return Number(
-        measurement.name,
-        measurement.value,
-        direction(measurement.name),
-        smallest_change(measurement.name, measurement.value),
-        draws=measurement.draws,
-        error=_error(measurement),
-        freedom=freedom,
-        bound_to=bound,
-    )
-
-
-def _error(measurement: Measurement) -> float | None:
-    """Standard error, for a comparison without pairs: of an interval that has two normal quantiles on each side."""
-    if measurement.ci95 is None:  # too few episodes; or no average at all, as the slope of a linear head
-        return None if measurement.unsure else 0.0
-    return (measurement.ci95[1] - measurement.ci95[0]) / (2 * 1.959964)
 
 
 def paired_by(diagnosis: Diagnosis) -> dict[str, str]:

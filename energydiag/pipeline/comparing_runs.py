@@ -13,6 +13,7 @@ import numpy as np
 
 from energydiag import __version__
 from energydiag.errors import UsageError
+from energydiag.metrics import HEAD, SERIES, TAU, Metric
 from energydiag.pipeline.bands import bands
 from energydiag.pipeline.baselines import Baseline, read_baseline
 from energydiag.pipeline.limits import kept_to
@@ -20,9 +21,8 @@ from energydiag.pipeline.sides_of_runs import Group, Run, differences, groups_of
 from energydiag.results import Comparison, MetricChange, Ranking, Skipped
 from energydiag.results.changes import overall
 from energydiag.runs import Told
-from energydiag.runs.meaning import HEAD, MEANINGS, NONE_BETTER, TAU, Meaning
 from energydiag.runs.places import Reading, at_best, at_end, at_step, step_at_time
-from energydiag.side_by_side import Number, changes
+from energydiag.statistics.verdicts import Number, changes
 
 LAST, BEST, STEP, TIME = "last", "best", "equal step", "equal time"
 PLACES = (STEP, LAST, BEST, TIME)
@@ -154,18 +154,17 @@ def numbers_of(
     """A side's numbers at every place, and the metrics that it cannot give."""
     found: list[Number] = []
     skipped: list[Skipped] = []
-    names = [name for name in (*MEANINGS, *NONE_BETTER) if not metrics or _wanted(name, metrics)]
+    wanted = [metric for metric in SERIES.values() if not metrics or _wanted(metric.name, metrics)]
     for place, step_of in places.items():
         found += _finite_share(runs, place) if not metrics or _wanted(FINITE, metrics) else []
-        for name in names:
-            meaning = MEANINGS.get(name)
-            readings = [_reading(run, name, place, step_of(run), meaning) for run in runs]
+        for metric in wanted:
+            readings = [_reading(run, metric, place, step_of(run)) for run in runs]
             there = [reading for reading in readings if reading is not None]
             if len(there) == len(runs):
-                found.append(_number(name, place, there, runs, meaning))
-            elif any(name in run.log.series for run in runs) and place == LAST:
+                found.append(_number(metric, place, there, runs))
+            elif any(metric.name in run.log.series for run in runs) and place == LAST:
                 count = len(runs) - len(there)
-                skipped.append(Skipped(name, f"{count} of {len(runs)} runs have no finite value of it"))
+                skipped.append(Skipped(metric.name, f"{count} of {len(runs)} runs have no finite value of it"))
     return found, skipped
 
 
@@ -173,32 +172,32 @@ def _wanted(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _reading(run: Run, name: str, place: str, step: float | None, meaning: Meaning | None) -> Reading | None:
-    series = run.log.finite(name)
+def _reading(run: Run, metric: Metric, place: str, step: float | None) -> Reading | None:
+    series = run.log.finite(metric.name)
     if series is None or not len(series):
         return None
     if place == BEST:
-        return None if meaning is None else at_best(series, higher=meaning.better == "higher")
+        return None if metric.better == "none" else at_best(series, higher=metric.better == "higher")
     if place == LAST:
         return at_end(series)
     return None if step is None else at_step(series, step)
 
 
-def _number(name: str, place: str, readings: Sequence[Reading], runs: Sequence[Run], meaning: Meaning | None) -> Number:
+def _number(metric: Metric, place: str, readings: Sequence[Reading], runs: Sequence[Run]) -> Number:
     values = np.array([reading.value for reading in readings])
     value = float(values.mean())
-    if meaning is None:
-        return Number(name, value, "none", at=place)
+    if metric.better is None or metric.better == "none" or metric.min_effect is None:
+        return Number(metric.name, value, "none", at=place)
     if len(values) > 1:
         error, freedom = float(values.std(ddof=1)) / math.sqrt(len(values)), len(values) - 1.0
     else:
-        error, freedom = math.hypot(meaning.scaled(meaning.seeds, value), readings[0].error or 0.0), math.inf
-    bonds = {key: own for key, own in runs[0].bonds.items() if key in meaning.bound_to}
+        error, freedom = math.hypot(metric.scaled(metric.seeds, value), readings[0].error or 0.0), math.inf
+    bonds = {key: own for key, own in runs[0].bonds.items() if key in (metric.bound_to or ())}
     return Number(
-        name,
+        metric.name,
         value,
-        meaning.better,
-        meaning.scaled(meaning.matters, value),
+        metric.better,
+        metric.scaled(metric.min_effect, value),
         place,
         error=error,
         freedom=freedom,

@@ -5,18 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from energydiag.batch import Batch
-from energydiag.comparing import PROOF
+from energydiag.metrics import GAIN_8, proof
 from energydiag.results import Changes, Diagnosis
 from energydiag.results.repair import RepairVerdict
-
-WITHOUT_POLICY = (
-    "field.alignment.noise_0.05",
-    "field.alignment.noise_0.15",
-    "field.alignment.noise_0.3",
-    "field.spearman",
-)
-"""The field around the expert's action: what direction and near ranking are told from without the policy's actions."""
-
 
 TIES = 0.5
 """AUROC where every pair ties."""
@@ -24,7 +15,7 @@ TIES = 0.5
 
 def proof_names(heldout: Batch) -> tuple[str, ...]:
     """The scale-free numbers that a repair is judged on, on these samples."""
-    return PROOF if heldout.policy_actions is not None else (*PROOF, *WITHOUT_POLICY)
+    return proof(heldout.policy_actions is not None)
 
 
 def lost(before: Diagnosis, after: Diagnosis, names: Sequence[str]) -> tuple[str, ...]:
@@ -53,7 +44,7 @@ def judge_repair(
     """Whether a repair counts: held-out, scale-free numbers better than before and than the control, none worse.
 
     Args:
-        against_before: Of the `PROOF` metrics.
+        against_before: Of the metrics of the proof.
         against_control: Of the same.
         after: The repaired model's diagnosis.
         diverged: Whether training stopped at a loss that was not finite.
@@ -73,7 +64,7 @@ def judge_repair(
         return "not-improved", (f"After it there is no {', '.join(lost)} to be measured any more.",)
     better, than_control = named(against_before, "improved"), named(against_control, "improved")
     worse = named(against_control, "regressed")
-    many = after.measurement("field.correction_gain.k8")
+    many = after.measurement(GAIN_8)
     if many is not None and many.ci95 is not None and many.ci95[1] < 0:
         reason = f"Following the energy for eight steps makes the action {-many.value:.1%} worse: it leads astray."
         return "not-improved", (reason,)

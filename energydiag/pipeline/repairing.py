@@ -13,7 +13,6 @@ import torch
 
 from energydiag import __version__
 from energydiag.batch import Batch
-from energydiag.comparing import compare
 from energydiag.energies.gradients import action_gradients
 from energydiag.energies.pairs import Pairs
 from energydiag.errors import UsageError
@@ -41,6 +40,7 @@ from energydiag.plan import TrainingPlan
 from energydiag.results import Ablation, Applied, Diagnosis, Measurement, Repair, Skipped
 from energydiag.results.repair import Variant
 from energydiag.rules import judge
+from energydiag.statistics.verdicts import compare
 from energydiag.training.ranks import Ranks
 from energydiag.training.validation import look
 
@@ -283,8 +283,8 @@ def _repaired(
     afters = [workshop.arm("after", replace(planned.plan, seed=seed)) for seed in seeds]
     sides = [together(arms, options.base.seed) for arms in (controls, afters)]
     names = proof_names(heldout)
-    against_control = compare(sides[0].measurements, sides[1].measurements, ("control", "after"), names)
-    against_before = compare(before.measurements, sides[1].measurements, ("before", "after"), names)
+    against_control = compare(sides[0], sides[1], ("control", "after"), names)
+    against_before = compare(before, sides[1], ("before", "after"), names)
     verdict, reasons = judge_repair(
         against_before,
         against_control,
@@ -335,7 +335,7 @@ def _ablate(
                 continue
             plan = replace(plan_from(patient, base, chosen).plan, steps=planned.plan.steps)
             part = workshop.arm(f"{kind}-{name}", plan).diagnosis
-            comparison = compare(part.measurements, whole.measurements, (kind, "whole"), names_of_proof)
+            comparison = compare(part, whole, (kind, "whole"), names_of_proof)
             found.append(Ablation(name, kind, comparison))
     return tuple(found)
 

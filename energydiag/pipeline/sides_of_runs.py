@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from energydiag.errors import UsageError
+from energydiag.metrics import HEAD, NEGATIVES, TAU
 from energydiag.pipeline.naming import common_name, distinct_names
 from energydiag.results import Difference, Side
 from energydiag.runs import Limits, RunLog, Told, limits_of, read_run
-from energydiag.runs.meaning import HEAD, NEGATIVES, TAU
 
 _MOST_DIFFERENCES = 200
 """Settings in which runs differ, at most (a guess: beyond that they have nothing in common)."""

@@ -25,24 +25,19 @@ def _measure(evidence: Evidence) -> Answer:
     if not np.isfinite(gradient).all():
         broken = 1 - float(np.isfinite(gradient).all(axis=(1, 2)).mean())
         return Answer(
-            (Measurement("gradient.actions.nonfinite_fraction", broken, "1", len(gradient)),),
+            (Measurement.of("gradient.actions.nonfinite_fraction", broken, len(gradient)),),
             skipped=(Skipped("gradient.actions.norm_median", f"{broken:.0%} of the gradients are not finite"),),
         )
     norm = np.sqrt(np.square(gradient).sum(axis=(1, 2)))
     resampler = evidence.all_samples
-    found = [
-        measured(f"gradient.actions.norm_{k}", resampler.quantile(norm, q), "energy/action")
-        for k, q in _QUANTILES.items()
-    ]
-    found.append(Measurement("gradient.actions.nonfinite_fraction", 0.0, "1", len(norm)))
+    found = [measured(f"gradient.actions.norm_{k}", resampler.quantile(norm, q)) for k, q in _QUANTILES.items()]
+    found.append(Measurement.of("gradient.actions.nonfinite_fraction", 0.0, len(norm)))
     spread = float(evidence.swap.energy.double().std())
     action_std = float(evidence.batch.actions.double().std(dim=0).square().mean().sqrt())
     if spread > 0:
-        found.append(
-            measured("gradient.actions.relative_median", resampler.quantile(norm * action_std / spread, 0.5), "1")
-        )
+        found.append(measured("gradient.actions.relative_median", resampler.quantile(norm * action_std / spread, 0.5)))
     else:
-        found.append(Measurement("gradient.actions.relative_median", 0.0, "1", len(norm)))
+        found.append(Measurement.of("gradient.actions.relative_median", 0.0, len(norm)))
     skipped: tuple[Skipped, ...] = ()
     if (norm > 0).any():
         found += _shares(evidence, gradient, norm)
@@ -57,15 +52,14 @@ def _shares(evidence: Evidence, gradient_NHA: np.ndarray, norm_N: np.ndarray) ->
     by_dimension, by_step = share_NHA.sum(axis=1), share_NHA.sum(axis=2)
     resampler = evidence.all_samples
     found = [
-        measured(f"gradient.actions.share.dimension_{i}", resampler.mean(by_dimension[:, i]), "1")
+        measured(f"gradient.actions.share.dimension_{i}", resampler.mean(by_dimension[:, i]))
         for i in range(by_dimension.shape[1])
     ]
     found += [
-        measured(f"gradient.actions.share.step_{i}", resampler.mean(by_step[:, i]), "1")
-        for i in range(by_step.shape[1])
+        measured(f"gradient.actions.share.step_{i}", resampler.mean(by_step[:, i])) for i in range(by_step.shape[1])
     ]
     largest = max(found[: by_dimension.shape[1]], key=lambda m: m.value)
-    found.append(Measurement("gradient.actions.share_max", largest.value, "1", largest.n, largest.ci95))
+    found.append(Measurement.of("gradient.actions.share_max", largest.value, largest.n, largest.ci95))
     return found
 
 

@@ -84,12 +84,12 @@ def _table_ranks(evidence: Evidence) -> Answer:
     tables_found = [_table_rank(table, eps) for table in tables]
     actions = evidence.batch.actions.flatten(1).double()
     of_actions = [effective_rank(torch.linalg.svdvals(part - part.mean(dim=0))) for part in actions[index]]
-    found = [Measurement("separation.action_rank", float(np.mean(of_actions)), "1", index.numel())]
+    found = [Measurement.of("separation.action_rank", float(np.mean(of_actions)), index.numel())]
     with_any = [rank for rank in tables_found if rank > 0]
     if not with_any:
         alone = Skipped("separation.table_rank", "no interaction of context and action exceeds rounding")
         return Answer(tuple(found), skipped=(alone,))
-    table = Measurement("separation.table_rank", float(np.mean(with_any)), "1", index[0].numel() * len(with_any))
+    table = Measurement.of("separation.table_rank", float(np.mean(with_any)), index[0].numel() * len(with_any))
     return Answer((*found, table))
 
 
@@ -239,10 +239,10 @@ def _saturated(evidence: Evidence, index: Tensor, watched: Layers) -> Answer:
     whole = resampler.mean(columns @ (widths / widths.sum()))
     worst = resampler.mean(columns[:, columns.mean(axis=0).argmax()])
     single = [
-        Measurement(f"{name}.layer.{layout.label}", float(columns[:, i].mean()), "1", len(index))
+        Measurement.of(f"{name}.layer.{layout.label}", float(columns[:, i].mean()), len(index))
         for i, (layout, _) in enumerate(layers)
     ]
-    return Answer((measured(name, whole, "1"), measured(f"{name}.worst", worst, "1"), *single))
+    return Answer((measured(name, whole), measured(f"{name}.worst", worst), *single))
 
 
 def _per_sample(pieces: Sequence[Tensor]) -> FloatArray:
@@ -257,7 +257,7 @@ def _dead(count: int, watched: Layers) -> Answer:
     layers = [(layout.label, layer.off) for layout, layer in watched if layer.off is not None]
     if not layers:
         return Answer(skipped=(Skipped(name, "no relu, silu, gelu or the like was seen inside the model"),))
-    single = [Measurement(f"{name}.layer.{label}", float(off.float().mean()), "1", count) for label, off in layers]
+    single = [Measurement.of(f"{name}.layer.{label}", float(off.float().mean()), count) for label, off in layers]
     return Answer((*_shares(name, [off for _, off in layers], count), *single))
 
 
@@ -272,8 +272,8 @@ def _shares(name: str, marked: Sequence[Tensor], count: int) -> tuple[Measuremen
     """Share of the units that are marked, over all layers and in the worst."""
     worst = max(float(layer.float().mean()) for layer in marked)
     return (
-        Measurement(name, float(torch.cat(list(marked)).float().mean()), "1", count),
-        Measurement(f"{name}.worst", worst, "1", count),
+        Measurement.of(name, float(torch.cat(list(marked)).float().mean()), count),
+        Measurement.of(f"{name}.worst", worst, count),
     )
 
 
@@ -282,8 +282,8 @@ def _rank(count: int, inputs: Tensor | None) -> Answer:
         return Answer(skipped=(Skipped("hidden.effective_rank", "no linear layer was seen at work"),))
     return Answer(
         (
-            Measurement("hidden.effective_rank", feature_rank(inputs), "1", count),
-            Measurement("hidden.width", inputs.shape[-1], "count", count),
+            Measurement.of("hidden.effective_rank", feature_rank(inputs), count),
+            Measurement.of("hidden.width", inputs.shape[-1], count),
         )
     )
 

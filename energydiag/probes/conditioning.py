@@ -44,7 +44,7 @@ def _measure(evidence: Evidence) -> Answer:
     spread = energy_spread(evidence.swap.energy)
     if spread == 0:
         ignored = tuple(
-            Measurement(f"conditioning.{name}", 0.0, "1", evidence.swap.positive.shape[0])
+            Measurement.of(f"conditioning.{name}", 0.0, evidence.swap.positive.shape[0])
             for name in ("context_use", "action_use", "interaction")
         )
         return Answer(ignored, skipped=(Skipped("conditioning", CONSTANT),))
@@ -59,9 +59,9 @@ def _use(evidence: Evidence, spread: float) -> Answer:
     strength = resampler.of_means(left[:, None], lambda m: np.sqrt(m[..., 0]) / spread)
     return Answer(
         (
-            measured("conditioning.context_use", resampler.mean(context_use / spread), "1"),
-            measured("conditioning.action_use", resampler.mean(action_use / spread), "1"),
-            measured("conditioning.interaction", strength, "1"),
+            measured("conditioning.context_use", resampler.mean(context_use / spread)),
+            measured("conditioning.action_use", resampler.mean(action_use / spread)),
+            measured("conditioning.interaction", strength),
         )
     )
 
@@ -121,11 +121,11 @@ def _blind(evidence: Evidence, spread: float) -> Answer:
     resampler = Resampler(part.groups.numpy(), evidence.settings.seed)
     found, compared, skipped = [], [], []
     for i, name in enumerate(changed):
-        found.append(measured(f"conditioning.blind.{name}", resampler.mean(effect[:, i]), "1"))
+        found.append(measured(f"conditioning.blind.{name}", resampler.mean(effect[:, i])))
         columns = effect[:, [i, i + len(changed)]]
         if columns[:, 1].any():
             ratio = resampler.of_means(columns, lambda m: m[..., 0] / np.where(m[..., 1] > 0, m[..., 1], np.nan))
-            compared.append(measured(f"conditioning.blind.{name}.against_noise", ratio, "1"))
+            compared.append(measured(f"conditioning.blind.{name}.against_noise", ratio))
         else:
             reason = "noise of this length does not change the energy either"
             skipped.append(Skipped(f"conditioning.blind.{name}.against_noise", reason))

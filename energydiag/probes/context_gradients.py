@@ -35,12 +35,12 @@ def _measure(evidence: Evidence) -> Answer:
     if not bool(torch.isfinite(summed_nD).all()):
         return Answer(skipped=(Skipped("gradient.context.zero_fraction", "some gradients are not finite"),))
     resampler = Resampler(part.groups.numpy(), evidence.settings.seed)
-    zero = measured("gradient.context.zero_fraction", resampler.mean(zero_n.double().numpy()), "1")
+    zero = measured("gradient.context.zero_fraction", resampler.mean(zero_n.double().numpy()))
     rank = direction_rank(summed_nD)
     if rank is None:
         nothing = Skipped("gradient.context.effective_rank", "no context changes which action is better")
         return Answer((zero,), skipped=(nothing,))
-    return Answer((zero, Measurement("gradient.context.effective_rank", rank, "1", len(part))))
+    return Answer((zero, Measurement.of("gradient.context.effective_rank", rank, len(part))))
 
 
 def _over_tokens(evidence: Evidence, part: Batch) -> tuple[Tensor, Tensor]:

@@ -84,18 +84,18 @@ def data_answer(batch: Batch, seed: int) -> Answer:
 def _sizes(batch: Batch, nonfinite: Tensor, all_hidden: Tensor, seed: int) -> list[Measurement]:
     count, actions = len(batch), batch.actions.shape
     facts = {
-        "data.samples": (count, "count"),
-        "data.episodes": (len(torch.unique(batch.groups)), "count"),
-        "data.steps": (actions[1] if len(actions) == 3 else 1, "count"),
-        "data.action_dimensions": (actions[-1], "count"),
-        "data.context_tokens": (batch.hidden.shape[1] if batch.hidden.dim() == 3 else 1, "count"),
-        "data.nonfinite_fraction": (float(nonfinite.float().mean()), "1"),
-        "data.all_padded_fraction": (float(all_hidden.float().mean()), "1"),
+        "data.samples": count,
+        "data.episodes": len(torch.unique(batch.groups)),
+        "data.steps": actions[1] if len(actions) == 3 else 1,
+        "data.action_dimensions": actions[-1],
+        "data.context_tokens": batch.hidden.shape[1] if batch.hidden.dim() == 3 else 1,
+        "data.nonfinite_fraction": float(nonfinite.float().mean()),
+        "data.all_padded_fraction": float(all_hidden.float().mean()),
     }
-    found = [Measurement(name, float(value), unit, count) for name, (value, unit) in facts.items()]
+    found = [Measurement.of(name, float(value), count) for name, value in facts.items()]
     if batch.pad_mask is not None:
         share = torch.cat([mask.float().mean(dim=1) for mask in blocks(batch.pad_mask)]).numpy()
-        found.append(measured("data.padding_fraction", Resampler(batch.groups.numpy(), seed).mean(share), "1"))
+        found.append(measured("data.padding_fraction", Resampler(batch.groups.numpy(), seed).mean(share)))
     return found
 
 
@@ -104,13 +104,13 @@ def _false_negatives(batch: Batch, seed: int) -> Answer:
     if batch.policy_actions is None:
         return _none(names, "the dump has no `policy_actions`")
     error = (batch.policy_actions - batch.actions).abs().flatten(1).mean(dim=1)
-    found = [measured(names[0], Resampler(batch.groups.numpy(), seed).mean(error.numpy()), "action")]
+    found = [measured(names[0], Resampler(batch.groups.numpy(), seed).mean(error.numpy()))]
     if len(batch) < 2:
         return Answer(tuple(found), skipped=(Skipped(names[1], "one sample has no swap pairs"),))
     some = batch.spread(MOST_PAIRED)
     near = false_negatives(batch.actions[some], float(error.mean()))
     share = near.sum(dim=1).double() / (len(some) - 1)
-    found.append(measured(names[1], Resampler(batch.groups[some].numpy(), seed).mean(share.numpy()), "1"))
+    found.append(measured(names[1], Resampler(batch.groups[some].numpy(), seed).mean(share.numpy())))
     return Answer(tuple(found))
 
 
@@ -120,8 +120,7 @@ def _duplicates(batch: Batch, resampler: Resampler) -> Answer:
     named = {"data.duplicate_rate": pairs, "data.duplicate_contexts": contexts}
     return Answer(
         tuple(
-            measured(name, resampler.mean(repeats(numbered(keys)).astype(np.float64)), "1")
-            for name, keys in named.items()
+            measured(name, resampler.mean(repeats(numbered(keys)).astype(np.float64))) for name, keys in named.items()
         )
     )
 
@@ -130,12 +129,12 @@ def _action_scales(batch: Batch, resampler: Resampler) -> Answer:
     actions = batch.actions.double().reshape(len(batch), -1, batch.actions.shape[-1])
     deviation = actions.flatten(0, 1).std(dim=0, correction=0)
     varying = deviation > CONSTANT_BELOW * actions.abs().max()
-    constant = Measurement("data.constant_dimensions", float((~varying).sum()), "count", len(batch))
+    constant = Measurement.of("data.constant_dimensions", float((~varying).sum()), len(batch))
     if not bool(varying.any()):
         return Answer((constant,), skipped=(Skipped("data.dimension_scale_ratio", "every dimension is constant"),))
     centred = actions[:, :, varying] - actions[:, :, varying].mean(dim=(0, 1))
     moments = torch.cat((centred.mean(dim=1), centred.square().mean(dim=1)), dim=1).numpy()
-    ratio = measured("data.dimension_scale_ratio", resampler.of_means(moments, _largest_over_median), "1")
+    ratio = measured("data.dimension_scale_ratio", resampler.of_means(moments, _largest_over_median))
     return Answer((constant, ratio))
 
 
@@ -161,14 +160,14 @@ def _context_scales(batch: Batch, seed: int) -> Answer:
     rms = Resampler(part.groups.numpy(), seed).of_means(
         torch.stack((squares_n, values_n), dim=1).numpy(), lambda m: np.asarray(np.sqrt(m[..., 0] / m[..., 1]))
     )
-    found = [measured("data.context_rms", rms, "context")]
+    found = [measured("data.context_rms", rms)]
     tokens = float(values_n.sum()) / width
     deviation = (squares / tokens - (sums / tokens).square()).clamp_min(0).sqrt()
     middle = float(deviation.quantile(0.5))
     name = "data.context_scale_ratio"
     if middle == 0:
         return Answer(tuple(found), skipped=(Skipped(name, "half of the context's dimensions are constant"),))
-    found.append(Measurement(name, float(deviation.max()) / middle, "1", len(part)))
+    found.append(Measurement.of(name, float(deviation.max()) / middle, len(part)))
     return Answer(tuple(found))
 
 
@@ -203,9 +202,9 @@ def _misalignment(batch: Batch, resampler: Resampler) -> Answer:
             return _none((name,), "the policy does exactly what the expert does")
         means = torch.stack([column.mean(dim=1) for column in columns], dim=1).numpy()
         fall = resampler.of_means(means, lambda m: 1 - m[..., 1] / np.where(m[..., 0] > 0, m[..., 0], np.nan))
-        found.append(measured(f"{name}.{side}", fall, "1"))
+        found.append(measured(f"{name}.{side}", fall))
     larger = max(found, key=lambda m: m.value)
-    return Answer((Measurement(name, larger.value, "1", larger.n, larger.ci95, draws=larger.draws), *found))
+    return Answer((Measurement.of(name, larger.value, larger.n, larger.ci95, draws=larger.draws), *found))
 
 
 def _overlap(batch: Batch, resampler: Resampler) -> Answer:
@@ -218,7 +217,7 @@ def _overlap(batch: Batch, resampler: Resampler) -> Answer:
     if not np.isfinite(error).any():
         return _none((name,), "no two samples of an episode are less than a chunk apart")
     spread = float(batch.actions.double().std(dim=(0, 1), correction=0).square().mean().sqrt())
-    return Answer((measured(name, resampler.mean(error / spread if spread > 0 else error), "1"),))
+    return Answer((measured(name, resampler.mean(error / spread if spread > 0 else error)),))
 
 
 def overlap_errors(actions_NHA: Tensor, episode_N: Tensor, step_N: Tensor) -> FloatArray:
@@ -251,7 +250,7 @@ def _measure(evidence: Evidence) -> Answer:
     answer = data_answer(evidence.whole, evidence.settings.seed)
     energy = evidence.swap.energy
     broken = 1 - float(torch.isfinite(energy).float().mean())
-    broken_energies = Measurement("head.nonfinite_fraction", broken, "1", len(evidence.whole))
+    broken_energies = Measurement.of("head.nonfinite_fraction", broken, len(evidence.whole))
     return Answer((*answer.measurements, broken_energies), skipped=answer.skipped)
 
 

@@ -16,7 +16,7 @@ from energydiag.results import Measurement
 
 def _measure(evidence: Evidence) -> Answer:
     rates = dropout_rates(evidence.energy.module)
-    return Answer((Measurement("model.dropout", max(rates, default=0.0), "1", len(rates)),))
+    return Answer((Measurement.of("model.dropout", max(rates, default=0.0), len(rates)),))
 
 
 def dropout_rates(module: nn.Module) -> list[float]:

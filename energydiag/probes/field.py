@@ -196,15 +196,15 @@ def _alignment(samples: _Samples, points: dict[str, Tensor], gradient: dict[str,
         way = (samples.expert[:, None] - actions).double()
         # a zero vector has no direction and counts as 0; the library's own cosine also fades for very short ones
         cosine = -(directions(gradient[name]) * directions(way)).flatten(1).sum(dim=1).numpy()
-        found.append(measured(f"field.alignment.{name}", samples.resampler.mean(cosine), "1"))
+        found.append(measured(f"field.alignment.{name}", samples.resampler.mean(cosine)))
     chance = 1 / float(np.sqrt(samples.expert[0].numel()))
-    return [*found, Measurement("field.alignment.chance_std", chance, "1", len(samples.expert))]
+    return [*found, Measurement.of("field.alignment.chance_std", chance, len(samples.expert))]
 
 
 def _spearman(samples: _Samples, energy_NM: Tensor, ladder: Tensor) -> Measurement:
     distance = (ladder - samples.expert[:, None]).flatten(2).norm(dim=2).numpy()
     distance = np.concatenate((np.zeros((len(distance), 1)), distance), axis=1)
-    return measured("field.spearman", samples.resampler.mean(rank_correlation(energy_NM.numpy(), distance)), "1")
+    return measured("field.spearman", samples.resampler.mean(rank_correlation(energy_NM.numpy(), distance)))
 
 
 def rank_correlation(x_NM: np.ndarray, y_NM: np.ndarray) -> FloatArray:
@@ -224,7 +224,7 @@ def _ranks(values_NM: np.ndarray) -> FloatArray:
 def _monotonicity(samples: _Samples, energy_NM: Tensor) -> Measurement:
     along = energy_NM.reshape(len(energy_NM), -1, _WAY_POINTS)
     falls = (along.diff(dim=2) < 0).float().mean(dim=(1, 2)).numpy()
-    return measured("field.monotonicity_violations", samples.resampler.mean(falls), "1")
+    return measured("field.monotonicity_violations", samples.resampler.mean(falls))
 
 
 def _policy_error(samples: _Samples) -> float:
@@ -241,7 +241,7 @@ def _trust(samples: _Samples, gradient_N1HA: Tensor, path: Path) -> Measurement:
     )
     actual = (path.energy[0, :, column] - path.energy[1, :, column]).double().numpy()
     ratio = np.divide(actual, promised, out=np.full(len(actual), np.nan), where=promised > 0)
-    return measured("field.trust_ratio", samples.resampler.quantile(ratio, 0.5), "1")
+    return measured("field.trust_ratio", samples.resampler.quantile(ratio, 0.5))
 
 
 def _spurious(samples: _Samples, path: Path) -> Measurement:
@@ -253,7 +253,7 @@ def _spurious(samples: _Samples, path: Path) -> Measurement:
     if samples.policy is not None:
         distance = (samples.policy - samples.expert).flatten(1).norm(dim=1, keepdim=True)
     astray = ((ended < expert) & (after > before) & (after > distance)).float().mean(dim=1)
-    return measured("field.spurious_minimum_rate", samples.resampler.mean(astray.numpy()), "1")
+    return measured("field.spurious_minimum_rate", samples.resampler.mean(astray.numpy()))
 
 
 def _correction(samples: _Samples, path: Path) -> tuple[list[Measurement], tuple[Curve, ...]]:
@@ -266,8 +266,8 @@ def _correction(samples: _Samples, path: Path) -> tuple[list[Measurement], tuple
         rows = np.arange(len(chosen))
         gain = relative_fall(samples.resampler, error_KNL[0, rows, chosen], error_KNL[k, rows, chosen])
         change = samples.resampler.mean(energy_KNL[k, rows, chosen] - energy_KNL[0, rows, chosen])
-        found.append(measured(f"field.correction_gain.k{k}", gain, "1"))
-        found.append(measured(f"field.correction_energy.k{k}", change, "energy"))
+        found.append(measured(f"field.correction_gain.k{k}", gain))
+        found.append(measured(f"field.correction_energy.k{k}", change))
         gains.append(gain.value)
     steps = tuple(float(k) for k in range(STEPS + 1))
     curves = [Curve("field.correction_gain", steps, tuple(gains))]

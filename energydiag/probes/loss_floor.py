@@ -22,19 +22,19 @@ def _measure(evidence: Evidence) -> Answer:
     negatives, count = swap.energy.shape[1] - 1, len(rows)
     limits = evidence.reading.energy_range
     chance = chance_loss(negatives)
-    loss = measured("loss.swap", evidence.swap_samples.mean(rows), "nat")
+    loss = measured("loss.swap", evidence.swap_samples.mean(rows))
     if evidence.reading.stopped_at:
         reason = f"the energy ends in `{evidence.reading.stopped_at}`, whose range is not known"
-        known = (loss, Measurement("loss.swap.chance", chance, "nat", count))
+        known = (loss, Measurement.of("loss.swap.chance", chance, count))
         return Answer(known, skipped=(Skipped("floor_gap.swap", reason),))
     floor = floor_loss(negatives, None if limits is None else limits[1] - limits[0], tau)
     gap = evidence.swap_samples.of_means(rows[:, None], lambda m: (m[..., 0] - floor) / (chance - floor))
     return Answer(
         (
             loss,
-            Measurement("loss.swap.floor", floor, "nat", count),
-            Measurement("loss.swap.chance", chance, "nat", count),
-            measured("floor_gap.swap", gap, "1"),
+            Measurement.of("loss.swap.floor", floor, count),
+            Measurement.of("loss.swap.chance", chance, count),
+            measured("floor_gap.swap", gap),
         )
     )
 

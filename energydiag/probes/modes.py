@@ -52,14 +52,14 @@ def _modes(evidence: Evidence, spread: float) -> Answer:
     with borrowed(evidence.energy, evidence.settings.seed) as energy:
         pieces = _pieces(energy, part, evidence.settings.memory_budget)
         first, again = (_plain_energies(energy, part, pieces) for _ in range(2))
-        repeated = measured(_MODES[0], resampler.mean(_shift(again, first) / spread), "1")
+        repeated = measured(_MODES[0], resampler.mean(_shift(again, first) / spread))
 
         def in_training() -> Answer:
             energy.module.train()
             trained = _plain_energies(energy, part, pieces)
             if not bool(torch.isfinite(trained).all()):
                 return all_skipped(_MODES[1:], "energies are not finite in train() mode")
-            return Answer((measured(_MODES[1], resampler.mean(_shift(trained, first) / spread), "1"),))
+            return Answer((measured(_MODES[1], resampler.mean(_shift(trained, first) / spread)),))
 
         shifted = attempt(_MODES[1:], in_training)
     return replace(shifted, measurements=(repeated, *shifted.measurements))
@@ -119,8 +119,8 @@ def _bfloat16(evidence: Evidence, spread: float) -> Answer:
     resampler = evidence.gradient_samples
     return Answer(
         (
-            measured(_BFLOAT16[0], resampler.mean(shift), "1"),
-            measured(_BFLOAT16[1], resampler.mean(drop), "1"),
+            measured(_BFLOAT16[0], resampler.mean(shift)),
+            measured(_BFLOAT16[1], resampler.mean(drop)),
         )
     )
 

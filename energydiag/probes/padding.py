@@ -55,11 +55,11 @@ def _pad_effect(evidence: Evidence, spread: float) -> Answer:
     if not np.isfinite(effects_n2).all():
         return all_skipped(_EFFECTS, "energies are not finite with noise in the context")
     resampler = Resampler(part.groups.numpy(), evidence.settings.seed)
-    found = [measured(name, resampler.mean(effects_n2[:, i]), "1") for i, name in enumerate(_EFFECTS[:2])]
+    found = [measured(name, resampler.mean(effects_n2[:, i])) for i, name in enumerate(_EFFECTS[:2])]
     if not effects_n2.any():
         return Answer(tuple(found), skipped=(Skipped(_EFFECTS[2], "no token has any effect, hidden or visible"),))
     share = resampler.of_means(effects_n2, lambda m: m[..., 0] / np.where(m.sum(axis=-1) > 0, m.sum(axis=-1), np.nan))
-    return Answer((*found, measured(_EFFECTS[2], share, "1")))
+    return Answer((*found, measured(_EFFECTS[2], share)))
 
 
 def garbage_effects(evidence: Evidence, part: Batch) -> FloatArray:
@@ -115,7 +115,7 @@ def _turned_mask(evidence: Evidence) -> Answer:
     auroc_n2 = np.stack((auroc_of(turned), auroc_of(evidence.swap.energy[0][both][:, both])), axis=1)
     resampler = Resampler(part.groups.numpy(), evidence.settings.seed)
     gain = resampler.of_means(auroc_n2, lambda m: np.asarray(np.abs(m[..., 0] - 0.5) - np.abs(m[..., 1] - 0.5)))
-    return Answer((measured(_GAIN, gain, "1"),))
+    return Answer((measured(_GAIN, gain),))
 
 
 PROBE = Probe("padding", _measure)

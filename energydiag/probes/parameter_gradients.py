@@ -26,11 +26,10 @@ def _measure(evidence: Evidence) -> Answer:
         by_module[module] = math.hypot(by_module.get(module, 0.0), norm)
     order = _execution_order(evidence, list(by_module))
     measurements = [
-        Measurement("gradient.parameters.norm", math.hypot(*by_module.values()), "nat", count),
-        Measurement(
+        Measurement.of("gradient.parameters.norm", math.hypot(*by_module.values()), count),
+        Measurement.of(
             "gradient.parameters.zero_fraction",
             sum(norm == 0 for norm in found.by_parameter.values()) / max(len(found.by_parameter), 1),
-            "1",
             count,
         ),
     ]
@@ -39,18 +38,17 @@ def _measure(evidence: Evidence) -> Answer:
     ]
     if len(weights) > 1 and by_module[weights[-1]] > 0:
         ratio = by_module[weights[0]] / by_module[weights[-1]]
-        measurements.append(Measurement("gradient.parameters.first_last_ratio", ratio, "1", count))
+        measurements.append(Measurement.of("gradient.parameters.first_last_ratio", ratio, count))
     sample = found.sample_norm.float().cpu().numpy()
     measurements += [
         measured(
             f"gradient.parameters.sample_norm.q{round(100 * q):02d}",
             evidence.gradient_samples.quantile(sample, q),
-            "nat",
         )
         for q in (0.05, 0.5, 0.95)
     ]
     measurements += [
-        Measurement(f"gradient.parameters.module.{module}", by_module[module], "nat", count) for module in order
+        Measurement.of(f"gradient.parameters.module.{module}", by_module[module], count) for module in order
     ]
     return Answer(tuple(measurements))
 

@@ -38,10 +38,10 @@ class Probe:
     measure: Callable[[Evidence], Answer]
 
 
-def measured(name: str, estimate: Estimate, unit: str) -> Measurement:
+def measured(name: str, estimate: Estimate) -> Measurement:
     """A measurement from an estimate."""
     few = estimate.ci95 is None
-    return Measurement(name, estimate.value, unit, estimate.n, estimate.ci95, unsure=few, draws=estimate.draws)
+    return Measurement.of(name, estimate.value, estimate.n, estimate.ci95, unsure=few, draws=estimate.draws)
 
 
 def run_probes(evidence: Evidence, progress: Callable[[str], None]) -> Answer:

@@ -40,7 +40,7 @@ def _measure(evidence: Evidence) -> Answer:
         return Answer(measurements=tuple(facts), skipped=tuple(Skipped(name, reason) for name in names))
     if reading.activation is None or inner is None:
         zero = tuple(
-            Measurement(name, 0.0, "1", contexts)
+            Measurement.of(name, 0.0, contexts)
             for name in ("head.slope_saturated_fraction", "head.zero_slope_fraction")
         )
         unbounded = Skipped("head.range_use", "the energy is linear in the raw output and has no range")
@@ -59,7 +59,7 @@ def _measure(evidence: Evidence) -> Answer:
             *_shares(evidence, relative, inner, reading.activation),
             *_range_use(evidence),
             *(
-                Measurement(f"head.raw_q{round(100 * q):02d}", float(np.quantile(raw.numpy(), q)), "raw", contexts)
+                Measurement.of(f"head.raw_q{round(100 * q):02d}", float(np.quantile(raw.numpy(), q)), contexts)
                 for q in _QUANTILES
             ),
         ),
@@ -77,9 +77,9 @@ def _scale(evidence: Evidence) -> list[Measurement]:
         moments, lambda m: np.asarray(np.sqrt(np.maximum(m[..., 1] - m[..., 0] ** 2, 0)) / tau)
     )
     return [
-        measured("head.energy_mean", evidence.swap_samples.mean(energy.mean(dim=2).reshape(-1).numpy()), "energy"),
-        Measurement("head.energy_std", float(energy.std()), "energy", len(moments)),
-        measured("head.energy_spread", spread, "nat"),
+        measured("head.energy_mean", evidence.swap_samples.mean(energy.mean(dim=2).reshape(-1).numpy())),
+        Measurement.of("head.energy_std", float(energy.std()), len(moments)),
+        measured("head.energy_spread", spread),
     ]
 
 
@@ -93,11 +93,11 @@ def _shares(evidence: Evidence, relative: Tensor, inner: Tensor, activation: Act
         "head.zero_slope_fraction": relative == 0,
         "head.dead_slope_fraction": relative < 2 * torch.finfo(relative.dtype).eps,
     }
-    found = [measured(name, evidence.swap_samples.mean(_per_context(hit)), "1") for name, hit in parts.items()]
+    found = [measured(name, evidence.swap_samples.mean(_per_context(hit))) for name, hit in parts.items()]
     for name, where in (("positive", diagonal), ("negative", ~diagonal)):
         share = saturated[:, where].float().reshape(len(saturated), inner.shape[1], -1).mean(dim=2).reshape(-1)
         estimate = evidence.swap_samples.mean(share.numpy())
-        found.append(measured(f"head.slope_saturated_fraction.{name}", estimate, "1"))
+        found.append(measured(f"head.slope_saturated_fraction.{name}", estimate))
     return found
 
 
@@ -113,8 +113,8 @@ def _range_use(evidence: Evidence) -> list[Measurement]:
     width = limits[1] - limits[0]
     count = evidence.swap.positive.shape[0]
     return [
-        Measurement("head.range_use", spread / width, "1", count),
-        Measurement("head.energy_range", width, "energy", count),
+        Measurement.of("head.range_use", spread / width, count),
+        Measurement.of("head.energy_range", width, count),
     ]
 
 

@@ -34,8 +34,8 @@ def _measure(evidence: Evidence) -> Answer:
     candidates = swap.energy.shape[1]
     count = swap.positive.shape[0]
     measurements += [
-        Measurement("top1.swap.chance", 1 / candidates, "1", count),
-        Measurement("mrr.swap.chance", sum(1 / rank for rank in range(1, candidates + 1)) / candidates, "1", count),
+        Measurement.of("top1.swap.chance", 1 / candidates, count),
+        Measurement.of("mrr.swap.chance", sum(1 / rank for rank in range(1, candidates + 1)) / candidates, count),
     ]
     by_source, skipped = evidence.by_source
     positive = evidence.positive.numpy()
@@ -88,17 +88,17 @@ def _separation(
         axis=1,
     )
     found = [
-        measured(f"gap.{name}", resampler.of_means(moments, lambda m: m[..., 0] - m[..., 2]), "energy"),
-        measured(f"gap_std.{name}", resampler.of_means(moments, _standardised), "1"),
-        measured(f"auroc.{name}", resampler.mean(auroc), "1"),
+        measured(f"gap.{name}", resampler.of_means(moments, lambda m: m[..., 0] - m[..., 2])),
+        measured(f"gap_std.{name}", resampler.of_means(moments, _standardised)),
+        measured(f"auroc.{name}", resampler.mean(auroc)),
     ]
     coupled, effective = coupling(positive_N, negative_NM, tau)
-    found.append(measured(f"npc.{name}", resampler.mean(coupled), "1"))
+    found.append(measured(f"npc.{name}", resampler.mean(coupled)))
     if negative_NM.shape[1] > 1:
         found += [
-            measured(f"top1.{name}", resampler.mean(top1), "1"),
-            measured(f"mrr.{name}", resampler.mean(mrr), "1"),
-            measured(f"effective_negatives.{name}", resampler.mean(effective), "count"),
+            measured(f"top1.{name}", resampler.mean(top1)),
+            measured(f"mrr.{name}", resampler.mean(mrr)),
+            measured(f"effective_negatives.{name}", resampler.mean(effective)),
         ]
     return found
 

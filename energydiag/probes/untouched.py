@@ -111,10 +111,10 @@ def _measure(evidence: Evidence) -> Answer:
     share = sum(layer.entries for layer in fresh) / entries
     return Answer(
         (
-            Measurement("weights.untouched_fraction", len(fresh) / len(found), "1", len(found)),
-            Measurement("weights.untouched_fraction.entries", share, "1", entries),
+            Measurement.of("weights.untouched_fraction", len(fresh) / len(found), len(found)),
+            Measurement.of("weights.untouched_fraction.entries", share, entries),
             *(
-                Measurement(f"weights.untouched.layer.{layer.name}", float(layer.untouched), "1", layer.entries)
+                Measurement.of(f"weights.untouched.layer.{layer.name}", float(layer.untouched), layer.entries)
                 for layer in found
             ),
         ),

@@ -152,7 +152,7 @@ def _measure(evidence: Evidence) -> Answer:
     if not total:
         return Answer(skipped=(Skipped("weights", "the model has no parameters"),))
     broken = sum(int((~torch.isfinite(p)).sum()) for p in floating)
-    nonfinite = Measurement("weights.nonfinite", broken / total, "1", total)
+    nonfinite = Measurement.of("weights.nonfinite", broken / total, total)
     facts, skipped = [], []
     for matrix in matrices(model):
         if bool(torch.isfinite(matrix.weight).all()):
@@ -173,22 +173,22 @@ def _sizes(facts: Sequence[_Facts]) -> Answer:
     relative, count = [one.relative for one in facts], len(facts)
     return Answer(
         (
-            Measurement("weights.rms_relative.min", min(relative), "1", count),
-            Measurement("weights.rms_relative.median", median(relative), "1", count),
-            Measurement("weights.rms_relative.max", max(relative), "1", count),
-            *(Measurement(f"weights.rms_relative.layer.{one.name}", one.relative, "1", 1) for one in facts),
-            Measurement("weights.zero_layers", relative.count(0.0) / count, "1", count),
+            Measurement.of("weights.rms_relative.min", min(relative), count),
+            Measurement.of("weights.rms_relative.median", median(relative), count),
+            Measurement.of("weights.rms_relative.max", max(relative), count),
+            *(Measurement.of(f"weights.rms_relative.layer.{one.name}", one.relative, 1) for one in facts),
+            Measurement.of("weights.zero_layers", relative.count(0.0) / count, count),
         )
     )
 
 
 def _ranks(facts: Sequence[_Facts]) -> Answer:
-    biggest = Measurement("weights.biggest_spectral_norm", max(one.norm for one in facts), "1", len(facts))
+    biggest = Measurement.of("weights.biggest_spectral_norm", max(one.norm for one in facts), len(facts))
     stable = [one.stable for one in facts if one.stable is not None]
     if not stable:
         none = Skipped("weights.stable_rank_min", "every matrix is zero or has a dimension of 1")
         return Answer((biggest,), skipped=(none,))
-    return Answer((biggest, Measurement("weights.stable_rank_min", min(stable), "1", len(stable))))
+    return Answer((biggest, Measurement.of("weights.stable_rank_min", min(stable), len(stable))))
 
 
 def _symmetry(facts: Sequence[_Facts]) -> Answer:
@@ -199,8 +199,8 @@ def _symmetry(facts: Sequence[_Facts]) -> Answer:
     together, worst = torch.cat(twins), max(float(layer.double().mean()) for layer in twins)
     return Answer(
         (
-            Measurement(name, float(together.double().mean()), "1", len(together)),
-            Measurement(f"{name}.worst", worst, "1", len(together)),
+            Measurement.of(name, float(together.double().mean()), len(together)),
+            Measurement.of(f"{name}.worst", worst, len(together)),
         )
     )
 

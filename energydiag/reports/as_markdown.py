@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from energydiag import metrics
 from energydiag.reports.comparison_markdown import compared_blocks
 from energydiag.reports.fleet_markdown import fleet_blocks
 from energydiag.reports.markdown import bullets, code, commands, fitted, folded, plain, table
 from energydiag.reports.report import Look, Report, Result
 from energydiag.reports.wording import (
-    NAMED,
-    SCALE_FREE,
     amount,
     arm_rows,
     chosen,
@@ -140,8 +139,8 @@ def _repair(repair: Repair, look: Look) -> Iterable[str]:
         yield "**Fixes**"
         yield bullets(_applied(a.fix, a.handles, a.parameters) for a in repair.applied)
         yield "### On the same held-out samples"
-        yield _arms(repair, SCALE_FREE, "scale-free")
-        yield _arms(repair, NAMED, "on the energy's own scale")
+        yield _arms(repair, metrics.names("arm"), "scale-free")
+        yield _arms(repair, metrics.names("arm-scaled"), "on the energy's own scale")
     for title, comparison in (("Against before", repair.against_before), ("Against the control", repair.comparison)):
         if comparison is not None:
             yield _changes(title, comparison)

@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from energydiag.inert import inert
+from energydiag.metrics import sweep_columns
 from energydiag.reports.diagnosis_text import COLOURS
 from energydiag.reports.fleet_wording import (
-    FLEET_NUMBERS,
     batch_line,
     failed_line,
     fleet_headline,
@@ -132,11 +132,11 @@ def _table(fleet: Fleet, names: _Names, width: int) -> Iterable[RenderableType]:
     values = {name: [numbers(row, [name])[0] for row in fleet.rows] for name in every}
     shown = []
     for name in every:
-        used += max(map(len, (*FLEET_NUMBERS[name], *values[name]))) + gap
+        used += max(map(len, (*sweep_columns()[name], *values[name]))) + gap
         if used > width:
             break
         shown.append(name)
-        table.add_column("\n".join(FLEET_NUMBERS[name]), justify="right", no_wrap=True)
+        table.add_column("\n".join(sweep_columns()[name]), justify="right", no_wrap=True)
     for index, row in enumerate(cells):
         own = [cell for cell, keep in zip(row, kept, strict=True) if keep]
         table.add_row(*own, *(values[name][index] for name in shown))
@@ -147,7 +147,7 @@ def _table(fleet: Fleet, names: _Names, width: int) -> Iterable[RenderableType]:
 
 
 def _title(name: str) -> str:
-    return " ".join(FLEET_NUMBERS[name]).replace("- ", "").replace(" /", "/")
+    return " ".join(sweep_columns()[name]).replace("- ", "").replace(" /", "/")
 
 
 def _verdict(row: Inspected, *, wide: bool) -> Sequence[Text]:

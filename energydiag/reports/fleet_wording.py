@@ -6,20 +6,9 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 
+from energydiag.metrics import sweep_columns
 from energydiag.reports.wording import identity_line, samples_line
 from energydiag.results import Finding, Fleet, Inspected
-
-FLEET_NUMBERS = {
-    "auroc.swap": ("AUROC", "swap"),
-    "top1.swap": ("top1", "swap"),
-    "auroc.policy": ("AUROC", "policy"),
-    "head.slope_saturated_fraction": ("satu-", "rated"),
-    "gradient.actions.norm_median": ("action", "grad."),
-    "field.correction_gain.k4": ("gain", "k4"),
-    "field.alignment.policy": ("align-", "ment"),
-    "gap_std.swap": ("gap", "/std"),
-}
-"""Measurements that tell the checkpoints of one run apart, the last ones the least, and titles for narrow columns."""
 
 
 def fleet_headline(fleet: Fleet) -> str:
@@ -83,8 +72,8 @@ def step_text(row: Inspected) -> str:
 
 
 def shown_numbers(fleet: Fleet) -> list[str]:
-    """Those of `FLEET_NUMBERS` that at least one checkpoint has."""
-    return [name for name in FLEET_NUMBERS if any(row.value(name) is not None for row in fleet.rows)]
+    """The columns that at least one checkpoint has."""
+    return [name for name in sweep_columns() if any(row.value(name) is not None for row in fleet.rows)]
 
 
 def numbers(row: Inspected, names: Iterable[str]) -> list[str]:

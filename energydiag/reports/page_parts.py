@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from energydiag import metrics
+from energydiag.metrics import grouped
 from energydiag.reports.blocks import (
     Block,
     Bullets,
@@ -24,7 +26,6 @@ from energydiag.reports.blocks import (
     Words,
 )
 from energydiag.reports.chart import Chart, drawn, gauge
-from energydiag.reports.families import grouped
 from energydiag.reports.wording import amount, interval, short
 from energydiag.results import Changes, Diagnosis, Finding, Measurement, Skipped
 
@@ -253,31 +254,6 @@ def _told(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-_VITALS: Mapping[str, tuple[str, str, tuple[float, float] | None, float | None]] = {
-    "auroc.swap": ("Expert against others", "AUROC, other contexts' actions: 1 is right, 0.5 is chance", (0, 1), 0.5),
-    "auroc.policy": ("Expert against policy", "AUROC, the policy's action: 0.5 cannot tell them apart", (0, 1), 0.5),
-    "head.slope_saturated_fraction": ("Saturated head", "share of raw values: 0 is right", (0, 1), None),
-    "field.alignment.policy": ("Gradient to the expert", "cosine: 0 is chance", (-1, 1), 0.0),
-    "field.correction_gain.k4": (
-        "Error won in 4 steps",
-        "share of the error: below 0 it leads astray",
-        (-0.5, 0.5),
-        0.0,
-    ),
-    "gradient.actions.norm_median": ("Action gradient", "median norm: 0 moves nothing", None, None),
-    "run.info_nce.last": ("InfoNCE at the end", "nats, between floor and chance", None, None),
-    "run.loss.last": ("Loss at the end", "nats", None, None),
-    "run.loss.first": ("Loss at the start", "nats", None, None),
-    "run.auroc.last": ("AUROC at the end", "1 is right, 0.5 is chance", (0, 1), 0.5),
-    "run.saturation.last": ("Saturated head at the end", "share of raw values: 0 is right", (0, 1), None),
-    "run.gap.last": ("Gap at the end", "others' energy less the expert's", None, None),
-    "run.gradient.norm.last": ("Gradient norm at the end", "neither 0 nor without end", None, None),
-    "data.policy_error": ("Policy's error", "distance to the expert, standardised", None, None),
-    "data.false_negative_rate": ("False negatives", "share: 0 is right", (0, 1), None),
-    "data.duplicate_rate": ("Duplicates", "share: 0 is right", (0, 1), None),
-    "data.padding_fraction": ("Padding", "share of the context", (0, 1), None),
-    "data.dimension_scale_ratio": ("Scale of dimensions", "widest over narrowest: 1 is even", None, None),
-}
 _MOST_TILES = 6
 
 
@@ -285,11 +261,13 @@ def tiles(diagnosis: Diagnosis) -> Tiles | None:
     """The numbers that tell the most, each on its scale."""
     about_data = "data." if diagnosis.checkpoint else " "
     shown = []
-    for name, (label, hint, within, mark) in _VITALS.items():
+    for name, known in metrics.tiles().items():
         m = diagnosis.measurement(name)
-        if m is None or name.startswith(about_data):
+        if m is None or known.tile is None or name.startswith(about_data):
             continue
-        scale = None if within is None else gauge(m.value, m.ci95 or (m.value, m.value), within, mark)
+        ends_of = m.ci95 or (m.value, m.value)
+        scale = None if known.within is None else gauge(m.value, ends_of, known.within, known.chance)
         ends = f"95 %: {interval(m).replace('..', 'to')}" if m.ci95 else ""
-        shown.append(Tile(label, name, short(m.value), amount(m).partition(" ")[2], ends, hint, scale))
+        unit = amount(m).partition(" ")[2]
+        shown.append(Tile(known.tile.title, name, short(m.value), unit, ends, known.tile.hint, scale))
     return Tiles(tuple(shown[:_MOST_TILES])) if shown else None

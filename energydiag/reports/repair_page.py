@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from energydiag import metrics
 from energydiag.reports.blocks import Block, Cell, Fold, Page, Section, Words
 from energydiag.reports.charts import charts_of
 from energydiag.reports.page_parts import (
@@ -20,8 +21,6 @@ from energydiag.reports.page_parts import (
 )
 from energydiag.reports.report import Look
 from energydiag.reports.wording import (
-    NAMED,
-    SCALE_FREE,
     arm_rows,
     config_line,
     identity_line,
@@ -93,7 +92,10 @@ def _applied(repair: Repair) -> Section | None:
         [Cell(a.fix, code=True), ", ".join(a.handles), _settings(a.parameters)] for a in repair.applied
     ]
     blocks: list[Block] = [table("Fixes, in the order they were applied", ("fix", "for", "what it set"), rows)]
-    for title, names in (("Scale-free numbers", SCALE_FREE), ("On the energy's own scale", NAMED)):
+    for title, names in (
+        ("Scale-free numbers", metrics.names("arm")),
+        ("On the energy's own scale", metrics.names("arm-scaled")),
+    ):
         found: list[list[str | Cell]] = [[Cell(name, code=True), *values] for name, *values in arm_rows(repair, names)]
         if found:
             blocks.append(table(title, ("measured", *repair.arms), found, numbers=range(1, len(repair.arms) + 1)))

@@ -10,11 +10,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from energydiag import metrics
 from energydiag.inert import inert
 from energydiag.reports.report import Look
 from energydiag.reports.wording import (
-    NAMED,
-    SCALE_FREE,
     arm_rows,
     config_line,
     identity_line,
@@ -49,8 +48,8 @@ def repair_parts(repair: Repair, look: Look) -> Iterable[RenderableType]:
             )
         yield Text("")
         yield Text("On the same held-out samples", style="bold")
-        yield Padding(_arms(repair, NAMED, "on the energy's own scale"), (0, 0, 0, 2))
-        yield Padding(_arms(repair, SCALE_FREE, "scale-free"), (1, 0, 1, 2))
+        yield Padding(_arms(repair, metrics.names("arm-scaled"), "on the energy's own scale"), (0, 0, 0, 2))
+        yield Padding(_arms(repair, metrics.names("arm"), "scale-free"), (1, 0, 1, 2))
     for title, comparison in (("Against before", repair.against_before), ("Against the control", repair.comparison)):
         if comparison is not None:
             yield Text(f"{title}: {comparison.verdict}", style="bold")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from energydiag.inert import inert
+from energydiag.metrics import names, unit_shown
 from energydiag.results import Diagnosis, Measurement, MetricChange, Repair
 
 
@@ -17,66 +18,6 @@ def headline(diagnosis: Diagnosis) -> str:
     if diagnosis.verdict == "warning":
         return "WARNING: something needs a look"
     return "HEALTHY: no fault found"
-
-
-KEY_NUMBERS = (
-    "data.policy_error",
-    "data.false_negative_rate",
-    "data.duplicate_rate",
-    "data.padding_fraction",
-    "data.dimension_scale_ratio",
-    "data.context_scale_ratio",
-    "data.chunk_misalignment",
-    "head.slope_saturated_fraction",
-    "head.zero_slope_fraction",
-    "head.range_use",
-    "loss.swap",
-    "loss.swap.floor",
-    "floor_gap.swap",
-    "gap.swap",
-    "gap_std.swap",
-    "auroc.swap",
-    "top1.swap",
-    "mrr.swap",
-    "auroc.policy",
-    "gradient.parameters.norm",
-    "gradient.parameters.first_last_ratio",
-    "gradient.actions.norm_median",
-    "gradient.actions.relative_median",
-    "gradient.actions.share_max",
-    "run.loss.first",
-    "run.loss.last",
-    "run.loss.slope_last_half",
-    "run.info_nce.last",
-    "run.info_nce.chance",
-    "run.info_nce.floor",
-    "run.floor_gap",
-    "run.validation.last",
-    "run.gap.last",
-    "run.auroc.last",
-    "run.saturation.last",
-    "run.gradient.norm.last",
-    "run.learning_rate.peak",
-)
-"""Measurements that a diagnosis shows where not all are asked for."""
-
-NAMED = ("head.slope_saturated_fraction", "gap.swap", "gradient.parameters.norm", "gradient.actions.norm_median")
-"""Saturation, gap and gradients: what a repair of the head is after. All depend on the scale of the energy."""
-
-SCALE_FREE = (
-    "auroc.swap",
-    "top1.swap",
-    "auroc.policy",
-    "field.alignment.policy",
-    "field.correction_gain.k1",
-    "field.correction_gain.k2",
-    "field.correction_gain.k4",
-    "field.correction_gain.k8",
-    "field.spurious_minimum_rate",
-)
-"""Measurements of a repair that mean the same whatever the scale of the energy."""
-
-_UNITS = {"1": "", "count": "", "energy": "E", "energy/action": "E/a"}
 
 
 def repair_headline(repair: Repair) -> str:
@@ -97,7 +38,7 @@ def short(value: float) -> str:
 
 def amount(measurement: Measurement) -> str:
     """The value with its unit; ratios and counts have none."""
-    return f"{short(measurement.value)} {_UNITS.get(measurement.unit, measurement.unit)}".rstrip()
+    return f"{short(measurement.value)} {unit_shown(measurement.unit)}".rstrip()
 
 
 def interval(number: Measurement | MetricChange) -> str:
@@ -111,7 +52,7 @@ def chosen(diagnosis: Diagnosis, details: bool) -> list[Measurement]:
     if details:
         return list(named.values())
     beside_a_model = ("data.",) if diagnosis.checkpoint else ()
-    return [named[name] for name in KEY_NUMBERS if name in named and not name.startswith(beside_a_model)]
+    return [named[name] for name in names("key") if name in named and not name.startswith(beside_a_model)]
 
 
 def arm_rows(repair: Repair, names: Iterable[str]) -> list[tuple[str, ...]]:

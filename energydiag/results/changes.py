@@ -6,59 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Better = Literal["higher", "lower", "none"]
+from energydiag.metrics import Better
+
 Change = Literal["improved", "regressed", "unchanged", "inconclusive", "incomparable"]
-
-MATTERS: Mapping[str, float] = {
-    "auroc": 0.005,
-    "top1": 0.02,
-    "mrr": 0.02,
-    "gap_std": 0.1,
-    "field.spearman": 0.02,
-    "field.alignment": 0.02,
-    "field.correction_gain": 0.01,
-    "field.monotonicity_violations": 0.02,
-    "field.spurious_minimum_rate": 0.02,
-    "head.slope_saturated_fraction": 0.02,
-    "head.zero_slope_fraction": 0.01,
-}
-"""The smallest change that matters, by the beginning of a name (guesses); other names have no direction."""
-
-ON_A_SCALE: Mapping[str, float] = {"gap.": 0.05, "loss.swap": 0.02}
-"""Likewise, as a share of the first side's value, where both sides have the same scale (guesses)."""
-
-_LOWER_IS_BETTER = (
-    "field.monotonicity_violations",
-    "field.spurious_minimum_rate",
-    "head.slope_saturated_fraction",
-    "head.zero_slope_fraction",
-    "loss.",
-)
-_NO_METRICS = (".chance", ".floor", ".chance_std")
-"""How names end of what a metric is held against."""
-
-
-def smallest_change(name: str, beside: float | None = None) -> float | None:
-    """The smallest change of a measurement that matters, in its unit, or None where it has no direction.
-
-    Args:
-        name: Of the measurement.
-        beside: The first side's value, where both sides have the same scale; None: nothing is known of that.
-    """
-    if name.endswith(_NO_METRICS):
-        return None
-    scaled = next((share for start, share in ON_A_SCALE.items() if name.startswith(start)), None)
-    if scaled is not None:
-        return None if beside is None else scaled * abs(beside)
-    return next((value for start, value in MATTERS.items() if name.startswith(start)), None)
-
-
-def direction(name: str) -> Better:
-    """Which direction of a measurement is good, both sides having the same scale."""
-    if smallest_change(name, 1.0) is None:
-        return "none"
-    return "lower" if name.startswith(_LOWER_IS_BETTER) else "higher"
-
 
 _SIDES = 2
 

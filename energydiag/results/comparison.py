@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from energydiag.results.changes import Better, Change, MetricChange
+from energydiag.metrics import Better
+from energydiag.results.changes import Change, MetricChange
 from energydiag.results.diagnosis import SCHEMA_VERSION, Skipped
 
 if TYPE_CHECKING:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from energydiag.metrics import metric
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas
@@ -41,6 +43,11 @@ class Measurement:
     source: str | None = None
     unsure: bool = False
     draws: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, name: str, value: float, n: int, ci95: tuple[float, float] | None = None, **others: Any) -> Measurement:
+        """A measurement in the unit that the registry of metrics has for it."""
+        return cls(name, value, metric(name).unit or "1", n, ci95, **others)
 
 
 def without_draws(plain: Any) -> Any:
@@ -148,6 +155,13 @@ class Diagnosis:
     energydiag_version: str = ""
 
     kind = "diagnosis"
+
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom of its averages: its episodes, or its samples where none are named, less one."""
+        episodes = self.batch.get("episodes", "unknown")
+        count = episodes if episodes.isdecimal() else self.batch["samples_used"]
+        return max(1.0, float(count) - 1)
 
     def measurement(self, name: str) -> Measurement | None:
         """The measurement of this name, or None where it was not made."""

@@ -57,7 +57,6 @@ RULE = Rule(
     needs=("run.gradient.rises", "run.gradient.growth_from_start", "run.loss.fall"),
     optional=("run.gradient.norm.last",),
     evidence=("run.gradient.rises", "run.gradient.growth_from_start", "run.gradient.norm.last", "run.loss.fall"),
-    healthy={"run.gradient.rises": "about 0.5", "run.gradient.growth_from_start": "< 15"},
     thresholds={"rises": _RISES, "growth": _GROWTH, "fall": _FALL, "points": _POINTS},
     judge=_judge,
     explains=(

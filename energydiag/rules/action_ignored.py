@@ -48,7 +48,6 @@ RULE = Rule(
     needs=("conditioning.action_use",),
     optional=("auroc.swap",),
     evidence=("conditioning.action_use", "auroc.swap"),
-    healthy={"conditioning.action_use": "about 1 or more"},
     thresholds={"use": _USE, "told": _TOLD},
     judge=_judge,
     explains=(

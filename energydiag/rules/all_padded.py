@@ -41,7 +41,6 @@ RULE = Rule(
     name="all-padded",
     needs=("data.all_padded_fraction",),
     evidence=("data.all_padded_fraction",),
-    healthy={"data.all_padded_fraction": "0"},
     thresholds={},
     judge=_judge,
 )

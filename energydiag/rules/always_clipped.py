@@ -47,7 +47,6 @@ RULE = Rule(
     needs=("run.clipping_share", "run.clipping_factor"),
     optional=("run.gradient.norm.median",),
     evidence=("run.clipping_share", "run.clipping_factor", "run.gradient.norm.median"),
-    healthy={"run.clipping_share": "now and then", "run.clipping_factor": "about 1"},
     thresholds={"share": _SHARE, "factor": _FACTOR},
     judge=_judge,
 )

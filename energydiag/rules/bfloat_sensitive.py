@@ -47,7 +47,6 @@ RULE = Rule(
     needs=("conditioning.bf16_auroc_drop",),
     optional=("conditioning.bf16_shift",),
     evidence=("conditioning.bf16_auroc_drop", "conditioning.bf16_shift"),
-    healthy={"conditioning.bf16_auroc_drop": "near 0", "conditioning.bf16_shift": "< 0.05"},
     thresholds={"drop": _DROP},
     judge=_judge,
     symptom=True,

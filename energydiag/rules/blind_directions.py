@@ -57,11 +57,6 @@ RULE = Rule(
         "conditioning.blind.shift.against_noise",
         "auroc.amplitude_1.5",
     ),
-    healthy={
-        "conditioning.blind.scale.against_noise": "about 1",
-        "conditioning.blind.shift.against_noise": "about 1",
-        "auroc.amplitude_1.5": "> 0.8",
-    },
     thresholds={"seen": _SEEN},
     judge=_judge,
     fixes=("remove-action-norm",),

@@ -91,7 +91,6 @@ RULE = Rule(
         "hidden.effective_rank",
         "separation.action_rank",
     ),
-    healthy={"gradient.context.effective_rank": "> 1.5, good many", "separation.table_rank": "> 1.5, good several"},
     thresholds={"rank": _RANK, "samples": _SAMPLES, "width": _WIDTH, "auroc": _AUROC, "actions": _ACTIONS},
     judge=_judge,
     explains=("ED201", "ED206", "ED401", "ED402", "ED404"),

@@ -41,7 +41,6 @@ RULE = Rule(
     name="constant-dimension",
     needs=("data.constant_dimensions", "data.action_dimensions"),
     evidence=("data.constant_dimensions", "data.action_dimensions"),
-    healthy={"data.constant_dimensions": "0"},
     thresholds={},
     judge=_judge,
 )

@@ -47,7 +47,6 @@ RULE = Rule(
     needs=("gradient.context.zero_fraction", "gradient.actions.relative_median"),
     optional=("conditioning.interaction",),
     evidence=("gradient.context.zero_fraction", "conditioning.interaction"),
-    healthy={"gradient.context.zero_fraction": "0"},
     thresholds={"zero": _ZERO, "slope": _SLOPE},
     judge=_judge,
     explains=(

@@ -61,7 +61,6 @@ RULE = Rule(
     needs=("conditioning.context_use", "conditioning.interaction"),
     optional=("auroc.swap",),
     evidence=("conditioning.context_use", "conditioning.interaction", "auroc.swap"),
-    healthy={"conditioning.context_use": "about 1 or more", "conditioning.interaction": "far above 0.05"},
     thresholds={"use": _USE, "interaction": _INTERACTION, "told": _TOLD},
     judge=_judge,
     explains=(

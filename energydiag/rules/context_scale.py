@@ -67,7 +67,6 @@ RULE = Rule(
         "run.info_nce.chance",
     ),
     evidence=("data.context_rms", "data.context_scale_ratio"),
-    healthy={"data.context_rms": "about 1", "data.context_scale_ratio": "< 300"},
     thresholds={"start": _START, "rms": _RMS, "ratio": _RATIO, "ranks": _RANKS},
     judge=_judge,
     explains=(

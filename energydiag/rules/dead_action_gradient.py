@@ -53,7 +53,6 @@ RULE = Rule(
     needs=("gradient.actions.relative_median", "gradient.actions.norm_median"),
     optional=("field.alignment.policy",),
     evidence=("gradient.actions.norm_median", "gradient.actions.relative_median"),
-    healthy={"gradient.actions.relative_median": "> 0.01"},
     thresholds={"relative": _RELATIVE, "aligned": _ALIGNED},
     judge=_judge,
     symptom=True,

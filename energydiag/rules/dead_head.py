@@ -62,7 +62,6 @@ RULE = Rule(
     needs=("head.zero_slope_fraction",),
     optional=("head.dead_slope_fraction", "head.slope_saturated_fraction.low", "head.slope_saturated_fraction.high"),
     evidence=("head.zero_slope_fraction", "head.dead_slope_fraction"),
-    healthy={"head.zero_slope_fraction": "0", "head.dead_slope_fraction": "0"},
     thresholds={"warning": _WARNING, "critical": _CRITICAL},
     judge=_judge,
     explains=(

@@ -53,7 +53,6 @@ RULE = Rule(
     name="dead-units",
     needs=("hidden.dead_units.worst", "hidden.dead_units"),
     evidence=("hidden.dead_units.worst", "hidden.dead_units"),
-    healthy={"hidden.dead_units.worst": "< 65 %, good 0"},
     thresholds={"warning": _WARNING, "whole": _WHOLE, "critical": _CRITICAL, "samples": _SAMPLES},
     judge=_judge,
     explains=(

@@ -46,7 +46,6 @@ RULE = Rule(
     name="dominating-action-scale",
     needs=("data.dimension_scale_ratio",),
     evidence=("data.dimension_scale_ratio",),
-    healthy={"data.dimension_scale_ratio": "< 10"},
     thresholds={"ratio": _RATIO},
     judge=_judge,
     explains=(

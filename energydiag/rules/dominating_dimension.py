@@ -47,7 +47,6 @@ RULE = Rule(
     name="dominating-dimension",
     needs=("gradient.actions.share_max", "data.action_dimensions"),
     evidence=("gradient.actions.share_max",),
-    healthy={"gradient.actions.share_max": "< 3 / dimensions"},
     thresholds={"times an equal share": _TIMES_EQUAL},
     judge=_judge,
     symptom=True,

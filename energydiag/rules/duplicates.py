@@ -46,7 +46,6 @@ RULE = Rule(
     name="duplicates",
     needs=("data.duplicate_rate", "data.duplicate_contexts"),
     evidence=("data.duplicate_rate", "data.duplicate_contexts"),
-    healthy={"data.duplicate_rate": "0", "data.duplicate_contexts": "0"},
     thresholds={"samples": _SAMPLES, "contexts": _CONTEXTS},
     judge=_judge,
 )

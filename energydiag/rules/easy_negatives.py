@@ -53,7 +53,6 @@ RULE = Rule(
     needs=("auroc.swap", "auroc.noise_0.05"),
     optional=("auroc.policy", "npc.swap"),
     evidence=("auroc.swap", "auroc.policy", "auroc.noise_0.05", "npc.swap"),
-    healthy={"auroc.swap": "> 0.8", "auroc.policy": "> 0.8", "auroc.noise_0.05": "> 0.8"},
     thresholds={"far": _FAR, "near": _NEAR, "noise": _NOISE},
     judge=_judge,
     symptom=True,

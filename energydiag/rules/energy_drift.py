@@ -51,7 +51,6 @@ RULE = Rule(
     needs=("head.energy_mean", "head.energy_std"),
     optional=("head.energy_range",),
     evidence=("head.energy_mean", "head.energy_std"),
-    healthy={"head.energy_mean": "within 20 times the spread"},
     thresholds={"spreads": _SPREADS, "rounding": _ROUNDING},
     judge=_judge,
     explains=("ED508",),

@@ -54,7 +54,6 @@ RULE = Rule(
     needs=("run.energy_drift",),
     optional=("run.energy_scale_growth", "run.gap.last"),
     evidence=("run.energy_drift", "run.energy_scale_growth", "run.gap.last"),
-    healthy={"run.energy_drift": "within ±1", "run.energy_scale_growth": "about 1"},
     thresholds={"drift": _DRIFT, "growth": _GROWTH},
     judge=_judge,
     fixes=("energy-anchor",),

@@ -53,7 +53,6 @@ RULE = Rule(
     needs=("head.energy_spread", "loss.swap", "loss.swap.chance"),
     optional=("auroc.swap",),
     evidence=("head.energy_spread", "loss.swap", "loss.swap.chance"),
-    healthy={"head.energy_spread": "< 100 nat", "loss.swap": "below chance"},
     thresholds={"spread": _SPREAD, "ranks": _RANKS},
     judge=_judge,
     explains=(

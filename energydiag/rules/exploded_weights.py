@@ -50,7 +50,6 @@ RULE = Rule(
     needs=("weights.rms_relative.max",),
     optional=("weights.biggest_spectral_norm",),
     evidence=("weights.rms_relative.max", "weights.biggest_spectral_norm"),
-    healthy={"weights.rms_relative.max": "about 1, < 30"},
     thresholds={"warning": _WARNING, "critical": _CRITICAL},
     judge=_judge,
     explains=(

@@ -53,7 +53,6 @@ RULE = Rule(
     needs=("gradient.parameters.norm",),
     optional=("gradient.parameters.first_last_ratio",),
     evidence=("gradient.parameters.norm", "gradient.parameters.first_last_ratio"),
-    healthy={"gradient.parameters.norm": "< 1e3", "gradient.parameters.first_last_ratio": "< 1e3"},
     thresholds={"norm": _NORM, "ratio": _RATIO},
     judge=_judge,
     symptom=True,

@@ -50,7 +50,6 @@ RULE = Rule(
     needs=("data.false_negative_rate",),
     optional=("data.policy_error",),
     evidence=("data.false_negative_rate", "data.policy_error"),
-    healthy={"data.false_negative_rate": "< 5 %"},
     thresholds={"rate": _RATE},
     judge=_judge,
     fixes=("false-negative-filter", "debiased-loss"),

@@ -73,7 +73,6 @@ RULE = Rule(
     needs=("run.loss.first", "run.loss.last", "run.loss.fall"),
     optional=(*_EXACTLY, "run.weight_norm.change", "run.saturation.last", "run.loss.repeat"),
     evidence=(*_EXACTLY, "run.weight_norm.change", "run.loss.fall", "run.saturation.last", "run.loss.repeat"),
-    healthy={"run.gradient.norm.last": "> 0", "run.update_ratio.median": "about 1e-3", "run.saturation.last": "< 10 %"},
     thresholds={"fitted": _FITTED, "fall": _FALL, "repeat": _REPEAT, "points": _POINTS},
     judge=_judge,
     explains=(

@@ -57,7 +57,6 @@ RULE = Rule(
     needs=("run.gap.last",),
     optional=("run.gap.trend", "run.auroc.last"),
     evidence=("run.gap.last", "run.gap.trend", "run.auroc.last"),
-    healthy={"run.gap.last": "> 0", "run.gap.trend": "not below 0", "run.auroc.last": "> 0.8"},
     thresholds={"shrunk": _SHRUNK, "chance": _CHANCE},
     judge=_judge,
     symptom=True,

@@ -61,7 +61,6 @@ RULE = Rule(
     needs=("run.gradient.norm.last", "run.gradient.norm.max", "run.gradient.norm.median"),
     optional=("run.gradient.growth",),
     evidence=("run.gradient.norm.last", "run.gradient.norm.median", "run.gradient.norm.max", "run.gradient.growth"),
-    healthy={"run.gradient.norm.last": "< 1e3", "run.gradient.growth": "about 1"},
     thresholds={"norm": _NORM, "growth": _GROWTH, "outlier": _OUTLIER},
     judge=_judge,
     symptom=True,

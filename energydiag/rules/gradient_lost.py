@@ -47,7 +47,6 @@ RULE = Rule(
     name="gradient-lost",
     needs=("gradient.parameters.first_last_ratio",),
     evidence=("gradient.parameters.first_last_ratio",),
-    healthy={"gradient.parameters.first_last_ratio": "> 1e-3"},
     thresholds={"ratio": _RATIO},
     judge=_judge,
     explains=(

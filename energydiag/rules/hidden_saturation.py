@@ -51,7 +51,6 @@ RULE = Rule(
     name="hidden-saturation",
     needs=("hidden.saturated_fraction.worst", "hidden.saturated_fraction"),
     evidence=("hidden.saturated_fraction.worst", "hidden.saturated_fraction"),
-    healthy={"hidden.saturated_fraction.worst": "< 50 %"},
     thresholds={"warning": _WARNING, "critical": _CRITICAL},
     judge=_judge,
     explains=("ED201", "ED301", "ED303"),

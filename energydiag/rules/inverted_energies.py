@@ -45,7 +45,6 @@ RULE = Rule(
     needs=("auroc.swap", "gap_std.swap"),
     optional=("gap.swap",),
     evidence=("auroc.swap", "gap_std.swap", "gap.swap"),
-    healthy={"auroc.swap": "> 0.8", "gap_std.swap": "> 0", "gap.swap": "> 0"},
     thresholds={"gap": GAP},
     judge=_judge,
     explains=(

@@ -59,7 +59,6 @@ RULE = Rule(
     needs=("data.padding_fraction",),
     optional=("conditioning.inverted_mask", "conditioning.turned_mask.auroc_gain", "auroc.swap"),
     evidence=("conditioning.inverted_mask", "conditioning.turned_mask.auroc_gain", "auroc.swap"),
-    healthy={"conditioning.inverted_mask": "0", "conditioning.turned_mask.auroc_gain": "below 0"},
     thresholds={"turned": TURNED, "gain": _GAIN, "ranks": _RANKS},
     judge=_judge,
     fixes=("turn-mask",),

@@ -65,11 +65,6 @@ RULE = Rule(
     name="jagged-field",
     needs=("field.trust_ratio", "field.monotonicity_violations", "field.spearman", "auroc.swap"),
     evidence=("field.trust_ratio", "field.monotonicity_violations", "field.spearman", "auroc.swap"),
-    healthy={
-        "field.trust_ratio": "0.7 to 1",
-        "field.monotonicity_violations": "< 15 %",
-        "field.spearman": "> 0.7",
-    },
     thresholds={
         "ranks": _RANKS,
         "trust ratio, low": _TRUST_LOW,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from energydiag.errors import UsageError
+from energydiag.metrics import metric
 from energydiag.results import Finding, Measurement, Skipped, Verdict
 from energydiag.rules.rule import Judgement, Rule, rules
 
@@ -64,15 +65,16 @@ def judge(measurements: Sequence[Measurement], select: Sequence[str] = (), ignor
             inconclusive.append(Skipped(rule.code, doubt))
         if judgement is None or doubt:
             continue
+        evidence = tuple(name for name in rule.evidence if name in by_name)
         finding = Finding(
             code=rule.code,
             name=rule.name,
             severity=judgement.severity,
             summary=judgement.summary,
-            evidence=tuple(name for name in rule.evidence if name in by_name),
+            evidence=evidence,
             cause=judgement.cause,
             fixes=rule.fixes,
-            healthy=dict(rule.healthy),
+            healthy={name: metric(name).healthy for name in evidence if metric(name).healthy},
         )
         found.append((rule, finding))
     return Judged(_root_cause_first(found), tuple(skipped), tuple(inconclusive))

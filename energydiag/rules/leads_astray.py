@@ -70,11 +70,6 @@ RULE = Rule(
         "field.spurious_minimum_rate",
         "auroc.swap",
     ),
-    healthy={
-        "field.correction_gain.k4": "> 0",
-        "field.correction_gain.k8": "> 0",
-        "field.spurious_minimum_rate": "near 0",
-    },
     thresholds={"ranks": _RANKS, "gain": _GAIN},
     judge=_judge,
     symptom=True,

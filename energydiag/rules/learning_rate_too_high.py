@@ -69,7 +69,6 @@ RULE = Rule(
     needs=("run.loss.rise",),
     optional=("run.update_ratio.median", "run.update_ratio.first", "run.loss.fall", "run.learning_rate.peak"),
     evidence=("run.loss.rise", "run.update_ratio.median", "run.update_ratio.first", "run.learning_rate.peak"),
-    healthy={"run.loss.rise": "not above 0", "run.update_ratio.median": "about 1e-3"},
     thresholds={"ratio": _RATIO, "first": _FIRST, "fall": _FALL, "rise": _RISE},
     judge=_judge,
     explains=(

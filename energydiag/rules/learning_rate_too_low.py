@@ -46,7 +46,6 @@ RULE = Rule(
     needs=("run.update_ratio.median", "run.loss.fall"),
     optional=("run.learning_rate.peak", "run.learning_rate.warmup"),
     evidence=("run.update_ratio.median", "run.loss.fall", "run.learning_rate.peak", "run.learning_rate.warmup"),
-    healthy={"run.update_ratio.median": "about 1e-3"},
     thresholds={"ratio": _RATIO, "fall": _FALL},
     judge=_judge,
     explains=(

@@ -49,7 +49,6 @@ RULE = Rule(
     name="loss-at-floor",
     needs=("loss.swap", "loss.swap.floor", "loss.swap.chance", "floor_gap.swap"),
     evidence=("loss.swap", "loss.swap.floor", "floor_gap.swap"),
-    healthy={"loss.swap.floor": "far below the loss"},
     thresholds={"floor share": _SHARE, "floor gap": _GAP},
     judge=_judge,
     explains=("ED101", "ED102"),

@@ -46,7 +46,6 @@ RULE = Rule(
     needs=("run.spikes", "run.spikes.height"),
     optional=("run.gradient.norm.max", "run.gradient.norm.median"),
     evidence=("run.spikes", "run.spikes.height", "run.gradient.norm.max", "run.gradient.norm.median"),
-    healthy={"run.spikes": "0"},
     thresholds={"count": _COUNT, "height": _HEIGHT},
     judge=_judge,
     symptom=True,

@@ -53,7 +53,6 @@ RULE = Rule(
         *("run.chance_gap", "run.validation.chance_gap", "run.info_nce.last", "run.validation.last"),
         "run.loss.repeat",
     ),
-    healthy={"run.validation.chance_gap": "near that of training"},
     thresholds={"learned": _LEARNED, "held out": _HELD_OUT},
     judge=_judge,
     explains=(

@@ -51,7 +51,6 @@ RULE = Rule(
     needs=("data.chunk_misalignment",),
     optional=("data.chunk_misalignment.late", "data.chunk_misalignment.early"),
     evidence=("data.chunk_misalignment", "data.chunk_misalignment.late", "data.chunk_misalignment.early"),
-    healthy={"data.chunk_misalignment": "below 0"},
     thresholds={"fall": _FALL},
     judge=_judge,
     explains=("ED203", "ED401", "ED402"),

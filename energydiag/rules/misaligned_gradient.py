@@ -51,7 +51,6 @@ RULE = Rule(
     needs=("field.alignment.policy", "field.alignment.chance_std", "gradient.actions.relative_median"),
     optional=("field.correction_gain.k1",),
     evidence=("field.alignment.policy", "field.alignment.chance_std", "field.correction_gain.k1"),
-    healthy={"field.alignment.policy": "> 0.5", "field.correction_gain.k1": "> 0"},
     thresholds={"deviations": _DEVIATIONS, "live": _LIVE},
     judge=_judge,
     symptom=True,

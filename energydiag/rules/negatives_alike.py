@@ -51,7 +51,6 @@ RULE = Rule(
     needs=("auroc.swap", "run.chance_gap", "run.info_nce.last"),
     optional=("run.info_nce.chance",),
     evidence=("run.info_nce.last", "run.info_nce.chance", "auroc.swap"),
-    healthy={"run.chance_gap": "far above 0"},
     thresholds={"told": _TOLD, "learned": _LEARNED},
     judge=_judge,
     explains=("ED201", "ED203", "ED402", "ED404", "ED701"),

@@ -48,7 +48,6 @@ RULE = Rule(
     needs=("auroc.swap",),
     optional=("gap_std.swap", "top1.swap"),
     evidence=("auroc.swap", "gap_std.swap", "top1.swap"),
-    healthy={"auroc.swap": "> 0.8", "gap_std.swap": "> 1", "top1.swap": "far above chance"},
     thresholds={"warning": _WARNING, "critical": _CRITICAL},
     judge=_judge,
     symptom=True,

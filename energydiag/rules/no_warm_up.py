@@ -61,7 +61,6 @@ RULE = Rule(
     needs=("run.learning_rate.warmup", "run.learning_rate.peak_at"),
     optional=("run.loss.early_rise", "run.learning_rate.peak"),
     evidence=("run.learning_rate.warmup", "run.learning_rate.peak_at", "run.loss.early_rise", "run.learning_rate.peak"),
-    healthy={"run.learning_rate.peak_at": "in the first half", "run.loss.early_rise": "about 0"},
     thresholds={"begins": _BEGINS, "leap": _LEAP, "late": _LATE},
     judge=_judge,
     fixes=("lower-learning-rate",),

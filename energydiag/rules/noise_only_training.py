@@ -57,7 +57,6 @@ RULE = Rule(
     needs=("auroc.noise_0.15", "auroc.swap"),
     optional=("top1.swap", "top1.swap.chance", "gap_std.swap", "run.chance_gap"),
     evidence=("auroc.noise_0.15", "auroc.swap", "top1.swap", "top1.swap.chance"),
-    healthy={"auroc.noise_0.15": "> 0.8", "auroc.swap": "> 0.8"},
     thresholds={"noise": _NOISE, "swap": _SWAP, "critical": _CRITICAL, "learned": _LEARNED},
     judge=_judge,
     explains=("ED201",),

@@ -41,7 +41,6 @@ RULE = Rule(
     name="nonfinite-data",
     needs=("data.nonfinite_fraction",),
     evidence=("data.nonfinite_fraction",),
-    healthy={"data.nonfinite_fraction": "0"},
     thresholds={},
     judge=_judge,
     explains=("ED104",),

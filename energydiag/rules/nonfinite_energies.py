@@ -40,7 +40,6 @@ RULE = Rule(
     name="nonfinite-energies",
     needs=("head.nonfinite_fraction",),
     evidence=("head.nonfinite_fraction",),
-    healthy={"head.nonfinite_fraction": "0"},
     thresholds={},
     judge=_judge,
     explains=(

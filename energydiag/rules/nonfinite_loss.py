@@ -54,7 +54,6 @@ RULE = Rule(
     needs=("run.nonfinite", "run.nonfinite.at_end"),
     optional=("run.last_finite_step",),
     evidence=("run.nonfinite", "run.last_finite_step"),
-    healthy={"run.nonfinite": "0"},
     thresholds={},
     judge=_judge,
     fixes=("lower-learning-rate", "clip-gradients"),

@@ -46,7 +46,6 @@ RULE = Rule(
     name="not-deterministic",
     needs=("conditioning.repeat_shift",),
     evidence=("conditioning.repeat_shift",),
-    healthy={"conditioning.repeat_shift": "0"},
     thresholds={"warning": _WARNING, "critical": _CRITICAL},
     judge=_judge,
     explains=("ED403", "ED404", "ED504", "ED506", "ED508"),

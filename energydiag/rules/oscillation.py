@@ -53,7 +53,6 @@ RULE = Rule(
     needs=("run.oscillation", "run.oscillation.noise", "run.oscillation.amplitude"),
     optional=("run.oscillation.period",),
     evidence=("run.oscillation", "run.oscillation.noise", "run.oscillation.amplitude", "run.oscillation.period"),
-    healthy={"run.oscillation": "below that of noise"},
     thresholds={"share": _SHARE, "amplitude": _AMPLITUDE},
     judge=_judge,
     symptom=True,

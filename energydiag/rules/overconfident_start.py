@@ -47,7 +47,6 @@ RULE = Rule(
     needs=("run.info_nce.first", "run.info_nce.chance"),
     optional=("run.gradient.norm.max", "run.gradient.norm.median"),
     evidence=("run.info_nce.first", "run.info_nce.chance", "run.gradient.norm.max", "run.gradient.norm.median"),
-    healthy={"run.info_nce.first": "about chance"},
     thresholds={"times": _TIMES},
     judge=_judge,
     explains=(

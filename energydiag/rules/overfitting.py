@@ -54,7 +54,6 @@ RULE = Rule(
     needs=("run.validation_rise", "run.validation_gap", "run.loss.rise"),
     optional=("run.validation.chance_gap", "run.chance_gap", "run.validation.last"),
     evidence=("run.validation_rise", "run.validation_gap", "run.validation.last", "run.validation.chance_gap"),
-    healthy={"run.validation_rise": "0", "run.validation_gap": "about 0"},
     thresholds={"rise": _RISE, "learned": _LEARNED},
     judge=_judge,
     explains=(

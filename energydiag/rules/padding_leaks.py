@@ -47,7 +47,6 @@ RULE = Rule(
     needs=("conditioning.pad_effect",),
     optional=("conditioning.inverted_mask", "conditioning.visible_effect"),
     evidence=("conditioning.pad_effect", "conditioning.visible_effect"),
-    healthy={"conditioning.pad_effect": "0"},
     thresholds={"effect": _EFFECT, "turned": TURNED},
     judge=_judge,
     explains=(

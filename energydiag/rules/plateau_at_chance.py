@@ -64,7 +64,6 @@ RULE = Rule(
     needs=("run.info_nce.last", "run.info_nce.chance", "run.chance_gap", "run.info_nce.slope_last_half"),
     optional=("run.saturation.last", "run.auroc.last"),
     evidence=("run.info_nce.last", "run.info_nce.chance", "run.chance_gap", "run.auroc.last", "run.saturation.last"),
-    healthy={"run.chance_gap": "far above 0", "run.auroc.last": "> 0.8", "run.saturation.last": "< 10 %"},
     thresholds={"learned": _LEARNED, "falling": _FALLING},
     judge=_judge,
     symptom=True,

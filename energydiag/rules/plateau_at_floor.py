@@ -59,7 +59,6 @@ RULE = Rule(
         *("run.info_nce.last", "run.info_nce.floor", "run.floor_gap", "run.info_nce.slope_last_half"),
         "run.saturation.last",
     ),
-    healthy={"run.info_nce.floor": "far below the loss", "run.saturation.last": "< 10 %"},
     thresholds={"floor share": _SHARE, "floor gap": _GAP, "falling": _FALLING},
     judge=_judge,
     fixes=("linear-head", "fresh-weights", "softplus-head", "rescaled-head", "lower-temperature"),

@@ -46,7 +46,6 @@ RULE = Rule(
     name="policy-preferred",
     needs=("auroc.policy",),
     evidence=("auroc.policy",),
-    healthy={"auroc.policy": "> 0.5, good > 0.8"},
     thresholds={},
     judge=_judge,
     symptom=True,

@@ -50,7 +50,6 @@ class Rule:
         name: Short name in kebab-case.
         needs: Measurements it receives; it is not asked where one is missing.
         evidence: Those of `needs` and `optional` that a finding shows.
-        healthy: What would be healthy, by the name of the measurement.
         thresholds: What it compares with, by a name of its own.
         judge: From the measurements of `needs`, and those of `optional` that were made, to a judgement, or None where
             all is well.
@@ -65,7 +64,6 @@ class Rule:
     name: str
     needs: tuple[str, ...]
     evidence: tuple[str, ...]
-    healthy: Mapping[str, str]
     thresholds: Mapping[str, Threshold]
     judge: Callable[[Mapping[str, Measurement]], Judgement | None]
     explains: tuple[str, ...] = ()

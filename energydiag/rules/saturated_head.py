@@ -57,7 +57,6 @@ RULE = Rule(
     needs=("head.slope_saturated_fraction",),
     optional=("head.slope_saturated_fraction.low", "head.slope_saturated_fraction.high"),
     evidence=("head.slope_saturated_fraction",),
-    healthy={"head.slope_saturated_fraction": "< 10 %"},
     thresholds={"warning": _WARNING, "critical": _CRITICAL},
     judge=_judge,
     explains=(

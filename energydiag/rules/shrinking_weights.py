@@ -52,7 +52,6 @@ RULE = Rule(
     needs=("run.weight_norm.last",),
     optional=("run.loss.fall", "run.gradient.norm.median", "run.learning_rate.peak"),
     evidence=("run.weight_norm.last", "run.loss.fall", "run.learning_rate.peak"),
-    healthy={"run.weight_norm.last": "> 0.52, mostly above 1"},
     thresholds={"shrunk": _SHRUNK, "gradient": _GRADIENT, "points": _POINTS},
     judge=_judge,
     explains=(

@@ -42,7 +42,6 @@ RULE = Rule(
     needs=("run.points",),
     optional=("run.steps",),
     evidence=("run.points", "run.steps"),
-    healthy={"run.points": "≥ 20"},
     thresholds={"points": _POINTS},
     judge=_judge,
 )

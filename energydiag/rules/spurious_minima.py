@@ -52,7 +52,6 @@ RULE = Rule(
     needs=("field.spurious_minimum_rate",),
     optional=("field.correction_gain.k8",),
     evidence=("field.spurious_minimum_rate", "field.correction_gain.k8"),
-    healthy={"field.spurious_minimum_rate": "near 0", "field.correction_gain.k8": "> 0"},
     thresholds={"rate": _RATE},
     judge=_judge,
     symptom=True,

@@ -45,7 +45,6 @@ RULE = Rule(
     needs=("model.dropout",),
     optional=("conditioning.train_eval_shift",),
     evidence=("model.dropout", "conditioning.train_eval_shift"),
-    healthy={"model.dropout": "0 to 0.5"},
     thresholds={"rate": _RATE},
     judge=_judge,
     explains=(

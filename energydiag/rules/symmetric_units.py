@@ -46,7 +46,6 @@ RULE = Rule(
     name="symmetric-units",
     needs=("weights.symmetric_units.worst", "weights.symmetric_units"),
     evidence=("weights.symmetric_units.worst", "weights.symmetric_units"),
-    healthy={"weights.symmetric_units.worst": "0"},
     thresholds={"warning": _WARNING, "critical": _CRITICAL},
     judge=_judge,
     explains=(

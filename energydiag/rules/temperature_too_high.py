@@ -58,7 +58,6 @@ RULE = Rule(
     needs=("loss.swap", "npc.swap", "top1.swap", "top1.swap.chance", "auroc.swap"),
     optional=("effective_negatives.swap", "loss.swap.chance"),
     evidence=("loss.swap", "npc.swap", "top1.swap", "effective_negatives.swap"),
-    healthy={"npc.swap": "about 1 − top-1", "loss.swap": "far below chance"},
     thresholds={"ranks": _RANKS, "unsure": _UNSURE},
     judge=_judge,
     explains=(

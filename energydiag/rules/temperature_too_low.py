@@ -55,7 +55,6 @@ RULE = Rule(
     name="temperature-too-low",
     needs=("loss.swap", "npc.swap", "top1.swap", "top1.swap.chance", "auroc.swap"),
     evidence=("loss.swap", "npc.swap", "top1.swap"),
-    healthy={"npc.swap": "between 0.05 and 0.7"},
     thresholds={"ranks": _RANKS, "times": _TIMES},
     judge=_judge,
     explains=("ED302",),

@@ -54,7 +54,6 @@ RULE = Rule(
     needs=("conditioning.train_eval_shift",),
     optional=("model.dropout",),
     evidence=("conditioning.train_eval_shift",),
-    healthy={"conditioning.train_eval_shift": "< 0.35"},
     thresholds={"shift": _SHIFT, "with dropout": _DROPPED},
     judge=_judge,
     explains=(

@@ -60,7 +60,6 @@ RULE = Rule(
     name="untrained-layers",
     needs=("weights.untouched_fraction", "weights.untouched_fraction.entries"),
     evidence=("weights.untouched_fraction", "weights.untouched_fraction.entries"),
-    healthy={"weights.untouched_fraction": "0"},
     thresholds={"some": _SOME, "all": _ALL},
     judge=_judge,
     explains=(

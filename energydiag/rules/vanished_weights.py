@@ -49,7 +49,6 @@ RULE = Rule(
     name="vanished-weights",
     needs=("weights.rms_relative.min", "weights.rms_relative.max", "weights.zero_layers"),
     evidence=("weights.rms_relative.min", "weights.zero_layers"),
-    healthy={"weights.rms_relative.min": "about 1, > 0.01"},
     thresholds={"small": _SMALL},
     judge=_judge,
     explains=(

@@ -46,7 +46,6 @@ RULE = Rule(
     name="vanishing-gradients",
     needs=("gradient.parameters.norm", "loss.swap", "loss.swap.chance"),
     evidence=("gradient.parameters.norm",),
-    healthy={"gradient.parameters.norm": "> 1e-6"},
     thresholds={"norm": _NORM, "fitted": _FITTED},
     judge=_judge,
     symptom=True,

@@ -55,7 +55,6 @@ RULE = Rule(
     needs=("weights.rms_relative.median", "loss.swap", "loss.swap.chance"),
     optional=("weights.rms_relative.min", "weights.rms_relative.max"),
     evidence=("weights.rms_relative.median", "weights.rms_relative.min", "weights.rms_relative.max", "loss.swap"),
-    healthy={"weights.rms_relative.median": "about 1, > 0.6"},
     thresholds={"small": _SMALL, "none": _NONE, "loss": _LOSS},
     judge=_judge,
     explains=(

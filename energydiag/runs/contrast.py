@@ -27,14 +27,14 @@ def _measure(run: Run) -> Iterable[Measurement | Skipped]:
     if not len(series):
         return
     last = mean(tail(series).value)
-    yield Measurement("run.info_nce.first", float(series.value[0]), "nat", 1)
-    yield measured("run.info_nce.last", last, "nat")
-    yield measured("run.info_nce.slope_last_half", change(last_half(series)), "nat")
+    yield Measurement.of("run.info_nce.first", float(series.value[0]), 1)
+    yield measured("run.info_nce.last", last)
+    yield measured("run.info_nce.slope_last_half", change(last_half(series)))
     chance, floor = run.limits.chance, run.limits.floor
     if chance is None:
         return
-    yield Measurement("run.info_nce.chance", chance, "nat", 1)
-    yield measured("run.chance_gap", _shifted(scaled(last, -1 / chance), 1.0), "1")
+    yield Measurement.of("run.info_nce.chance", chance, 1)
+    yield measured("run.chance_gap", _shifted(scaled(last, -1 / chance), 1.0))
     if floor is None:
         return
     if (last.ci95[1] if last.ci95 else last.value) < floor:
@@ -44,9 +44,9 @@ def _measure(run: Run) -> Iterable[Measurement | Skipped]:
         )
         yield Skipped("run.floor_gap", reason)
         return
-    yield Measurement("run.info_nce.floor", floor, "nat", 1)
+    yield Measurement.of("run.info_nce.floor", floor, 1)
     unit = chance - floor
-    yield measured("run.floor_gap", _shifted(scaled(last, 1 / unit), -floor / unit), "1")
+    yield measured("run.floor_gap", _shifted(scaled(last, 1 / unit), -floor / unit))
 
 
 def _shifted(estimate: Estimate, by: float) -> Estimate:

@@ -38,15 +38,15 @@ def _measure(run: Run) -> Iterable[Measurement | Skipped]:
     if gap is not None and len(gap):
         late = last_half(gap)
         size = float(np.median(np.abs(late.value)))
-        yield measured("run.gap.last", mean(tail(gap).value), "energy")
+        yield measured("run.gap.last", mean(tail(gap).value))
         if size > 0:
             moved = change(late)
-            yield measured("run.gap.trend", None if moved is None else scaled(moved, 1 / size), "1")
+            yield measured("run.gap.trend", None if moved is None else scaled(moved, 1 / size))
             yield from _level(run.log, size)
     for name in ("auroc", "top1", "saturation"):
         series = run.log.finite(name)
         if series is not None:
-            yield measured(f"run.{name}.last", mean(tail(series).value), "1")
+            yield measured(f"run.{name}.last", mean(tail(series).value))
 
 
 def _level(log: RunLog, size: float) -> Iterable[Measurement | Skipped]:
@@ -57,11 +57,11 @@ def _level(log: RunLog, size: float) -> Iterable[Measurement | Skipped]:
     if not len(step):
         return
     level = change(last_half(Series(step, (low + high) / 2)))
-    yield measured("run.energy_drift", None if level is None else scaled(level, 1 / size), "1")
+    yield measured("run.energy_drift", None if level is None else scaled(level, 1 / size))
     late = last_half(Series(step, np.sqrt((low**2 + high**2) / 2)))
     start, end = (float(np.median(part)) for part in (late.value[: len(tail(late))], tail(late).value))
     if start > 0:
-        yield Measurement("run.energy_scale_growth", end / start, "1", len(late))
+        yield Measurement.of("run.energy_scale_growth", end / start, len(late))
 
 
 FAMILY = Family("energies", _measure)

@@ -73,8 +73,8 @@ def measure_run(log: RunLog, limits: Limits) -> Answer:
     return Answer(tuple(measurements), tuple(skipped))
 
 
-def measured(name: str, estimate: Estimate | None, unit: str) -> Measurement | Skipped:
+def measured(name: str, estimate: Estimate | None) -> Measurement | Skipped:
     """A measurement from an estimate; skipped where there is none, for want of points."""
     if estimate is None:
         return Skipped(name, "too few points were logged")
-    return Measurement(name, estimate.value, unit, estimate.n, estimate.ci95)
+    return Measurement.of(name, estimate.value, estimate.n, estimate.ci95)

@@ -28,12 +28,12 @@ def _measure(run: Run) -> Iterable[Measurement]:
     finite = np.flatnonzero(np.isfinite(trained.value))
     at_end = len(trained) - 1 - int(finite[-1]) if len(finite) else len(trained)
     good = steps[steps < bad[0]] if len(bad) else steps
-    yield Measurement("run.steps", float(steps[-1]), "count", len(steps))
-    yield Measurement("run.points", float(len(finite)), "count", len(trained))
-    yield Measurement("run.nonfinite", float(len(bad)), "count", len(steps))
-    yield Measurement("run.nonfinite.at_end", float(at_end), "count", len(trained))
+    yield Measurement.of("run.steps", float(steps[-1]), len(steps))
+    yield Measurement.of("run.points", float(len(finite)), len(trained))
+    yield Measurement.of("run.nonfinite", float(len(bad)), len(steps))
+    yield Measurement.of("run.nonfinite.at_end", float(at_end), len(trained))
     if len(good):
-        yield Measurement("run.last_finite_step", float(good[-1]), "count", len(steps))
+        yield Measurement.of("run.last_finite_step", float(good[-1]), len(steps))
 
 
 FAMILY = Family("length", _measure)

@@ -39,34 +39,34 @@ def _measure(run: Run) -> Iterable[Measurement | Skipped]:
     if not n:
         return
     first, last, late = float(loss.value[0]), mean(tail(loss).value), last_half(loss)
-    yield Measurement("run.loss.first", first, "nat", 1)
-    yield measured("run.loss.last", last, "nat")
-    yield Measurement("run.loss.best", float(loss.value.min()), "nat", n)
+    yield Measurement.of("run.loss.first", first, 1)
+    yield measured("run.loss.last", last)
+    yield Measurement.of("run.loss.best", float(loss.value.min()), n)
     if first:
-        yield measured("run.loss.fall", _fall(first, last), "1")
+        yield measured("run.loss.fall", _fall(first, last))
         early = float(loss.value[: max(10, n // 10)].max())
-        yield Measurement("run.loss.early_rise", (early - first) / abs(first), "1", n)
+        yield Measurement.of("run.loss.early_rise", (early - first) / abs(first), n)
     slope = change(late)
-    yield measured("run.loss.slope_last_half", slope, "nat")
+    yield measured("run.loss.slope_last_half", slope)
     if slope is not None and last.value:
-        yield measured("run.loss.rise", scaled(slope, 1 / abs(last.value)), "1")
+        yield measured("run.loss.rise", scaled(slope, 1 / abs(last.value)))
     count, height = spikes(loss.value)
-    yield Measurement("run.spikes", float(count), "count", n)
-    yield Measurement("run.spikes.height", height, "1", n)
-    yield Measurement("run.loss.repeat", repeats(loss.value), "1", n)
+    yield Measurement.of("run.spikes", float(count), n)
+    yield Measurement.of("run.spikes.height", height, n)
+    yield Measurement.of("run.loss.repeat", repeats(loss.value), n)
     found = oscillation(late.value)
     if found is None:
         yield Skipped("run.oscillation", "too few points were logged")
         return
     share, noise, period, amplitude = found
-    yield Measurement("run.oscillation", share, "1", len(late))
-    yield Measurement("run.oscillation.noise", noise, "1", len(late))
+    yield Measurement.of("run.oscillation", share, len(late))
+    yield Measurement.of("run.oscillation.noise", noise, len(late))
     if share > noise:
         spacing = float(np.median(np.diff(late.step)))
-        yield Measurement("run.oscillation.period", period * spacing, "count", len(late))
+        yield Measurement.of("run.oscillation.period", period * spacing, len(late))
     level = abs(float(late.value.mean()))
     if level:
-        yield Measurement("run.oscillation.amplitude", amplitude / level, "1", len(late))
+        yield Measurement.of("run.oscillation.amplitude", amplitude / level, len(late))
 
 
 def _fall(first: float, last: Estimate) -> Estimate:

@@ -35,48 +35,48 @@ def _measure(run: Run) -> Iterable[Measurement | Skipped]:
     yield from _clipping(run, norm)
     ratio = run.log.finite("update_ratio")
     if ratio is not None:
-        yield Measurement("run.update_ratio.median", float(np.median(ratio.value)), "1", len(ratio))
-        yield Measurement("run.update_ratio.first", float(ratio.value[0]), "1", 1)
+        yield Measurement.of("run.update_ratio.median", float(np.median(ratio.value)), len(ratio))
+        yield Measurement.of("run.update_ratio.first", float(ratio.value[0]), 1)
     weight = run.log.finite("weight_norm")
     if weight is not None and len(weight) > 1 and weight.value[0]:
         moved = float(np.abs(weight.value / weight.value[0] - 1).max())
-        yield Measurement("run.weight_norm.change", moved, "1", len(weight))
-        yield Measurement("run.weight_norm.last", float(weight.value[-1] / weight.value[0]), "1", len(weight))
+        yield Measurement.of("run.weight_norm.change", moved, len(weight))
+        yield Measurement.of("run.weight_norm.last", float(weight.value[-1] / weight.value[0]), len(weight))
     rate = run.log.finite("learning_rate")
     if rate is not None:
         peak = float(rate.value.max())
-        yield Measurement("run.learning_rate.peak", peak, "1", len(rate))
+        yield Measurement.of("run.learning_rate.peak", peak, len(rate))
         if peak > 0:
-            yield Measurement("run.learning_rate.warmup", float(rate.value[0]) / peak, "1", len(rate))
+            yield Measurement.of("run.learning_rate.warmup", float(rate.value[0]) / peak, len(rate))
             steps = rate.step - rate.step[0]
             if steps[-1] > 0:
                 reached = float(steps[int((rate.value >= 0.999 * peak).argmax())] / steps[-1])
-                yield Measurement("run.learning_rate.peak_at", reached, "1", len(rate))
+                yield Measurement.of("run.learning_rate.peak_at", reached, len(rate))
 
 
 def _gradients(norm: Series) -> Iterable[Measurement]:
     n, end = len(norm), tail(norm)
     last = float(np.median(end.value))
-    yield Measurement("run.gradient.norm.last", last, "1", len(end))
-    yield Measurement("run.gradient.norm.median", float(np.median(norm.value)), "1", n)
-    yield Measurement("run.gradient.norm.max", float(norm.value.max()), "1", n)
+    yield Measurement.of("run.gradient.norm.last", last, len(end))
+    yield Measurement.of("run.gradient.norm.median", float(np.median(norm.value)), n)
+    yield Measurement.of("run.gradient.norm.max", float(norm.value.max()), n)
     before = norm.value[: n - len(end)]
     if len(before) and float(np.median(before)) > 0:
-        yield Measurement("run.gradient.growth", last / float(np.median(before)), "1", n)
+        yield Measurement.of("run.gradient.growth", last / float(np.median(before)), n)
     if n > 1 and (norm.value > 0).all():
-        yield Measurement("run.gradient.growth_from_start", last / float(norm.value[0]), "1", n)
-        yield Measurement("run.gradient.rises", float((np.diff(norm.value) >= 0).mean()), "1", n - 1)
+        yield Measurement.of("run.gradient.growth_from_start", last / float(norm.value[0]), n)
+        yield Measurement.of("run.gradient.rises", float((np.diff(norm.value) >= 0).mean()), n - 1)
 
 
 def _clipping(run: Run, norm: Series | None) -> Iterable[Measurement | Skipped]:
     ratio = _over_limit(run, norm)
     if ratio is not None and len(ratio):
-        yield Measurement("run.clipping_factor", float(np.median(ratio)), "1", len(ratio))
+        yield Measurement.of("run.clipping_factor", float(np.median(ratio)), len(ratio))
     flags = run.log.finite("clipped")
     if flags is not None:
-        yield measured("run.clipping_share", share(flags.value > 0), "1")
+        yield measured("run.clipping_share", share(flags.value > 0))
     elif ratio is not None and len(ratio):
-        yield measured("run.clipping_share", share(ratio > 1), "1")
+        yield measured("run.clipping_share", share(ratio > 1))
 
 
 def _over_limit(run: Run, norm: Series | None) -> FloatArray | None:

@@ -28,13 +28,13 @@ def _measure(run: Run) -> Iterable[Measurement | Skipped]:
     if held_out is None or not len(trained):
         return
     last, own = mean(tail(held_out).value), mean(tail(trained).value)
-    yield measured("run.validation.last", last, "nat")
-    yield measured("run.validation_gap", _difference(last, own), "nat")
+    yield measured("run.validation.last", last)
+    yield measured("run.validation_gap", _difference(last, own))
     yield from _rise(held_out)
     if run.limits.chance is not None:
         moved = scaled(last, -1 / run.limits.chance)
         ends = None if moved.ci95 is None else (1 + moved.ci95[0], 1 + moved.ci95[1])
-        yield measured("run.validation.chance_gap", Estimate(1 + moved.value, ends, last.n), "1")
+        yield measured("run.validation.chance_gap", Estimate(1 + moved.value, ends, last.n))
 
 
 def _same_kind(run: Run) -> Series:
@@ -64,9 +64,9 @@ def _rise(held_out: Series) -> Iterable[Measurement | Skipped]:
     level = abs(float(running.min()))
     moved = change(rest)
     if moved is None:
-        yield Measurement("run.validation_rise", 0.0, "1", len(held_out), (0.0, 0.0))
+        yield Measurement.of("run.validation_rise", 0.0, len(held_out), (0.0, 0.0))
     elif level > 0:
-        yield measured("run.validation_rise", scaled(moved, 1 / level), "1")
+        yield measured("run.validation_rise", scaled(moved, 1 / level))
 
 
 FAMILY = Family("validation", _measure)

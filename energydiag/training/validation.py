@@ -15,11 +15,11 @@ from energydiag.energies.descent import directions
 from energydiag.energies.gradients import action_gradients
 from energydiag.energies.pairs import Pairs
 from energydiag.energies.pairwise import pair_table
+from energydiag.metrics import smallest_change
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.negatives.noise import SIGMAS, noisy
 from energydiag.negatives.part import own_pairs
 from energydiag.negatives.swap import swap_sets
-from energydiag.results.changes import smallest_change
 from energydiag.training.randomness import generator
 
 SWAP_SIZE = 64

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from energydiag.batch import Batch
-from energydiag.comparing import compare
 from energydiag.errors import EnergydiagError, first_line
 from energydiag.fixes.fix import fixes
 from energydiag.fixes.planning import Planned, plan_from
@@ -29,6 +28,7 @@ from energydiag.pipeline.repairing import VALIDATION_FRACTION, Examined, examine
 from energydiag.pipeline.splitting import check_apart, split_by_episode, usable
 from energydiag.plan import TrainingPlan
 from energydiag.results import Changes, Diagnosis, Measurement
+from energydiag.statistics.verdicts import compare
 from energydiag.training.ranks import Ranks
 
 AUTO, RANDOM, CONTROL = "auto", "random", "control"
@@ -229,7 +229,7 @@ def shuffled(name: str) -> list[str]:
 
 
 def _beside(first: Diagnosis, arm: Arm, names: Sequence[str]) -> Changes:
-    return compare(first.measurements, arm.diagnosis.measurements, ("before", "after"), names)
+    return compare(first, arm.diagnosis, ("before", "after"), names)
 
 
 def proof_numbers(diagnosis: Diagnosis, names: Sequence[str]) -> dict[str, float]:

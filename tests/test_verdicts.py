@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from energydiag.results.changes import Better, MetricChange, overall
-from energydiag.side_by_side import LEVEL, Number, changes
-from energydiag.statistics import Resampler, holm, student_chance, student_quantile
+from energydiag import metrics
+from energydiag.metrics import Better
+from energydiag.pipeline.arms import over_seeds
+from energydiag.results import Diagnosis, Measurement
+from energydiag.results.changes import MetricChange, overall
+from energydiag.statistics import Resampler
+from energydiag.statistics.tests import holm, student_chance, student_quantile
+from energydiag.statistics.verdicts import LEVEL, Number, changes, compare, fallen, number_of
 
 
 def number(value: float, name: str = "auroc", better: Better = "higher", **more: object) -> Number:
@@ -149,3 +155,101 @@ def test_a_mapping_of_one_side_has_no_rows() -> None:
     alone: Mapping[str, Sequence[Number]] = {"a": [number(0.9)]}
     assert changes(alone) == ()
     assert overall(()) == "incomparable"
+
+
+# two diagnoses of the same samples
+
+
+def side(values: np.ndarray, name: str = "auroc.swap", seed: int = 0) -> Diagnosis:
+    estimate = Resampler(np.arange(len(values)), seed).mean(values)
+    number = Measurement(name, estimate.value, "1", estimate.n, estimate.ci95, draws=estimate.draws)
+    return Diagnosis("healthy", {}, {"samples_used": str(len(values))}, (number,), (), ())
+
+
+def test_the_interval_is_that_of_the_paired_difference() -> None:
+    generator = np.random.default_rng(1)
+    first = generator.normal(size=80)
+    second = first + generator.normal(0.1, 0.05, size=80)
+    metric = compare(side(first), side(second), ("a", "b"), ["auroc.swap"]).metrics[0]
+    wanted = Resampler(np.arange(80), 0).mean(second - first)
+    assert metric.delta == pytest.approx(wanted.value)
+    assert metric.ci95 == pytest.approx(wanted.ci95)
+    assert metric.verdict == "improved"
+    assert metric.values == {"a": pytest.approx(first.mean()), "b": pytest.approx(second.mean())}
+
+
+@pytest.mark.parametrize(
+    ("name", "shift", "spread", "verdict"),
+    [
+        ("auroc.swap", 0.1, 0.05, "improved"),
+        ("auroc.swap", -0.1, 0.05, "regressed"),
+        ("auroc.swap", 0.001, 0.0005, "unchanged"),
+        ("auroc.swap", 0.02, 0.5, "inconclusive"),
+        ("field.spurious_minimum_rate", 0.1, 0.05, "regressed"),
+        ("field.spurious_minimum_rate", -0.1, 0.05, "improved"),
+    ],
+)
+def test_a_paired_verdict(name: str, shift: float, spread: float, verdict: str) -> None:
+    generator = np.random.default_rng(2)
+    first = generator.normal(size=100)
+    second = first + generator.normal(shift, spread, size=100)
+    comparison = compare(side(first, name), side(second, name), ("a", "b"), [name])
+    assert comparison.metrics[0].verdict == verdict
+    assert comparison.verdict == verdict
+
+
+def test_over_seeds_averages_and_widens_by_the_spread_between_runs() -> None:
+    values = np.random.default_rng(3).normal(size=200)
+    runs = [side(values + shift).measurements for shift in (-0.5, 0.0, 0.5)]
+    together = over_seeds(runs, seed=0)[0]
+    assert together.value == pytest.approx(values.mean())
+    assert together.ci95 is not None
+    alone = runs[1][0].ci95
+    assert alone is not None
+    assert together.ci95[1] - together.ci95[0] > 1.5 * (alone[1] - alone[0])
+    assert over_seeds(runs[:1], seed=0) == tuple(runs[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "shift", "spread", "fell"),
+    [
+        ("auroc.swap", -0.1, 0.05, True),
+        ("auroc.swap", -0.003, 0.0005, False),  # less than what matters
+        ("auroc.swap", -0.06, 0.35, True),  # 1.7 standard errors: the proof would call it inconclusive
+        ("auroc.swap", -0.02, 0.5, False),
+        ("auroc.swap", 0.1, 0.05, False),
+        ("top1.swap", -0.1, 0.05, False),  # not asked for
+    ],
+)
+def test_what_has_fallen_by_a_laxer_standard(name: str, shift: float, spread: float, fell: bool) -> None:
+    noise = np.random.default_rng(3).normal(size=100)
+    first = np.random.default_rng(2).normal(size=100)
+    second = first + shift + spread * (noise - noise.mean()) / noise.std()
+    assert bool(fallen(side(first, name), side(second, name), ("auroc.swap", "auroc.policy"))) is fell
+
+
+PAIRS = 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("episodes", [8, 20, 72])
+def test_sides_that_do_not_differ_are_seldom_called_different(episodes: int) -> None:
+    """13 metrics of 256 samples; what a sample adds is shared by both sides, half of the rest belongs to its episode."""
+    generator = np.random.default_rng(episodes)
+    groups = np.arange(256) % episodes
+    names = [name for name in metrics.names("compared") if metrics.metric(name).min_effect][:13]
+    assert len(names) == 13
+    different = 0
+    for pair in range(PAIRS):
+        resampler = Resampler(groups, pair)
+        shared = generator.normal(size=(256, 13))
+        both: list[list[Number]] = [[], []]
+        for numbers in both:
+            noise = generator.normal(size=(episodes, 13))[groups] + generator.normal(size=(256, 13))
+            for name, values in zip(names, (shared + noise).T, strict=True):
+                estimate = resampler.mean(values)
+                number = Measurement(name, estimate.value, "1", 256, estimate.ci95, draws=estimate.draws)
+                numbers.append(replace(number_of(number, episodes - 1.0), matters=1e-6))
+        verdicts = {row.verdict for row in changes({"first": both[0], "second": both[1]})}
+        different += bool(verdicts & {"improved", "regressed"})
+    assert different / PAIRS <= 0.065

@@ -21,8 +21,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from energydiag.results.changes import NO_DIRECTION, Better, MetricChange
-from energydiag.statistics import FloatArray, holm, student_chance, student_quantile
+from energydiag.metrics import Better, direction, metric, smallest_change
+from energydiag.results import Changes, Diagnosis, Measurement
+from energydiag.results.changes import NO_DIRECTION, MetricChange, overall
+from energydiag.statistics.intervals import FloatArray
+from energydiag.statistics.tests import holm, student_chance, student_quantile
+
+_BEYOND_ONE_ERROR = 0.317
+"""Chance of a normal deviate beyond one standard error, on both sides."""
 
 LEVEL = 0.05
 """Chance of calling a difference that is none, over all metrics together."""
@@ -55,6 +61,74 @@ class Number:
     error: float | None = None
     freedom: float = math.inf
     bound_to: Mapping[str, str] = field(default_factory=dict)
+
+
+def number_of(measurement: Measurement, freedom: float, known: Mapping[str, str] | None = None) -> Number:
+    """A measurement as a side's number.
+
+    Args:
+        measurement: With its draws, where it was made in this process.
+        freedom: See `Number`.
+        known: What a number may be bound to, by name.
+    """
+    own = known or {}
+    return Number(
+        measurement.name,
+        measurement.value,
+        direction(measurement.name),
+        smallest_change(measurement.name, measurement.value),
+        draws=measurement.draws,
+        error=_error(measurement),
+        freedom=freedom,
+        bound_to={key: own[key] for key in metric(measurement.name).bound_to or () if key in own},
+    )
+
+
+def _error(measurement: Measurement) -> float | None:
+    """Standard error, for a comparison without pairs: of an interval that has two normal quantiles on each side."""
+    if measurement.ci95 is None:  # too few episodes; or no average at all, as the slope of a linear head
+        return None if measurement.unsure else 0.0
+    return (measurement.ci95[1] - measurement.ci95[0]) / (2 * 1.959964)
+
+
+def compare(first: Diagnosis, second: Diagnosis, sides: tuple[str, str], names: Iterable[str]) -> Changes:
+    """Second against first on the same samples, over the metrics of these names that both have.
+
+    Args:
+        first: A diagnosis with its draws.
+        second: Another one, made on the same samples with the same seed.
+        sides: What they are called.
+        names: Which metrics; the more, the stricter.
+    """
+    rows = changes(dict(zip(sides, _numbers((first, second), names), strict=True)))
+    return Changes(sides, overall(rows), rows)
+
+
+def fallen(first: Diagnosis, second: Diagnosis, names: Iterable[str]) -> tuple[str, ...]:
+    """Names of the metrics in which the second side is worse, by a laxer standard than `compare` has.
+
+    Worse by more than the smallest change that matters and by more than one standard error of the difference, without a
+    correction: what is wanted is a warning, not a proof, and a few samples prove little.
+
+    Args:
+        first: As for `compare`.
+        second: Likewise.
+        names: Which metrics.
+    """
+    ours, theirs = _numbers((first, second), names)
+    rows = [_change(one, other, ("first", "second")) for one, other in zip(ours, theirs, strict=True)]
+    return tuple(row.name for row in rows if _lost(row) > (row.matters or 0.0) and (row.p or 0.0) < _BEYOND_ONE_ERROR)
+
+
+def _lost(row: MetricChange) -> float:
+    return -row.delta if row.better == "higher" else row.delta if row.better == "lower" else 0.0
+
+
+def _numbers(sides: Iterable[Diagnosis], names: Iterable[str]) -> Iterable[list[Number]]:
+    """The numbers of each side that all of them have."""
+    every = [({m.name: m for m in side.measurements}, side.freedom) for side in sides]
+    wanted = [name for name in names if all(name in by_name for by_name, _ in every)]
+    return [[number_of(by_name[name], freedom) for name in wanted] for by_name, freedom in every]
 
 
 def changes(numbers: Mapping[str, Sequence[Number]]) -> tuple[MetricChange, ...]:
