@@ -239,7 +239,7 @@ METRICS: tuple[Metric, ...] = (
         "gap to other contexts' actions, in standard deviations",
         healthy="> 1",
         roles=("key",),
-        label="gap",
+        label="gap, in standard deviations",
         sweep=(8, "gap", "/std"),
     ),
     Metric(
@@ -406,7 +406,7 @@ METRICS: tuple[Metric, ...] = (
         "median norm of ∇ₐE",
         "energy/action",
         roles=("key", "arm-scaled"),
-        label="action gradient",
+        label="action gradient, median norm",
         tile=Tile(6, "Action gradient", "median norm: 0 moves nothing"),
         sweep=(5, "action", "grad."),
     ),
@@ -690,6 +690,16 @@ def metric(name: str) -> Metric:
 def is_known(name: str) -> bool:
     """Whether the registry has the metric or a family of it."""
     return name in _BY_NAME or ("." in name and is_known(name.rpartition(".")[0]))
+
+
+def auroc_of(source: str) -> str:
+    """The AUROC against a source of negatives."""
+    return f"auroc.{source}"
+
+
+def part(name: str, family: str) -> str | None:
+    """What follows the family in a metric's name, or None where it is none of that family."""
+    return name.removeprefix(f"{family}.") if name.startswith(f"{family}.") else None
 
 
 def names(role: Role) -> tuple[str, ...]:

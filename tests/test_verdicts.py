@@ -234,7 +234,7 @@ PAIRS = 1000
 @pytest.mark.slow
 @pytest.mark.parametrize("episodes", [8, 20, 72])
 def test_sides_that_do_not_differ_are_seldom_called_different(episodes: int) -> None:
-    """13 metrics of 256 samples; what a sample adds is shared by both sides, half of the rest belongs to its episode."""
+    """13 metrics of 256 samples: what a sample adds is shared by both sides, half of the rest is its episode's."""
     generator = np.random.default_rng(episodes)
     groups = np.arange(256) % episodes
     names = [name for name in metrics.names("compared") if metrics.metric(name).min_effect][:13]

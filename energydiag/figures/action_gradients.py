@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from energydiag.figures.figure import NEGATIVE, NEUTRAL, POSITIVE, Figure
+from energydiag.metrics import ACTION_GRADIENT, ACTION_SHARES
 from energydiag.results import Diagnosis, Measurement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_PREFIX = "gradient.actions.share."
-
 
 def _shares(diagnosis: Diagnosis, part: str) -> list[Measurement]:
-    return [m for m in diagnosis.measurements if m.name.startswith(f"{_PREFIX}{part}_")]
+    return [m for m in diagnosis.measurements if m.name.startswith(f"{ACTION_SHARES}.{part}_")]
 
 
 def _draw(diagnosis: Diagnosis, axes: Axes) -> None:
@@ -42,7 +41,7 @@ def _draw(diagnosis: Diagnosis, axes: Axes) -> None:
             axes.hlines(1 / len(shares), places[0] - 0.5, places[-1] + 0.5, color=NEUTRAL, linestyle=":")
     ticks = [float(i) for i in range(len(dimensions))] + [len(dimensions) + gap + i for i in range(len(steps))]
     axes.set_xticks(ticks, [*(str(i) for i in range(len(dimensions))), *(str(i) for i in range(len(steps)))])
-    norm = diagnosis.measurement("gradient.actions.norm_median")
+    norm = diagnosis.measurement(ACTION_GRADIENT)
     middle = "" if norm is None else f" (median norm {norm.value:.2g})"
     axes.set(title=f"Gradient with respect to the action{middle}", xlabel="index", ylabel="share (dotted: equal)")
     axes.legend(fontsize="small", frameon=False)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from energydiag.figures.figure import POSITIVE, SERIES, Figure
+from energydiag.metrics import auroc_of
 from energydiag.results import Diagnosis, Distribution
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def _shown(diagnosis: Diagnosis) -> dict[str, Distribution]:
 def _label(diagnosis: Diagnosis, name: str) -> str:
     if name == "positive":
         return "expert (should be lowest)"
-    auroc = diagnosis.measurement(f"auroc.{name}")
+    auroc = diagnosis.measurement(auroc_of(name))
     words = {"swap": "other contexts' actions", "policy": "policy's action", "supplied": "supplied negatives"}
     label = words.get(name, name.replace("_", " "))
     return label if auroc is None else f"{label} (AUROC {auroc.value:.2f})"

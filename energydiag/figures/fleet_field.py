@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 from energydiag.figures.figure import NEUTRAL, POSITIVE, SERIES, Figure
 from energydiag.figures.over_steps import draw_lines, has_lines
+from energydiag.metrics import ALIGNMENT_POLICY, GAIN_1, GAIN_4
 from energydiag.results import Fleet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LINES = {
-    "field.alignment.policy": ("alignment at the policy's action", POSITIVE),
-    "field.correction_gain.k1": ("action error won, 1 step", SERIES[4]),
-    "field.correction_gain.k4": ("action error won, 4 steps", SERIES[3]),
+    ALIGNMENT_POLICY: POSITIVE,
+    GAIN_1: SERIES[4],
+    GAIN_4: SERIES[3],
 }
 
 

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 
 from energydiag.figures.figure import NEGATIVE, POSITIVE, SERIES, Figure
 from energydiag.figures.over_steps import draw_lines, explain_marks, has_lines
+from energydiag.metrics import AUROC, AUROC_POLICY, SATURATED, TOP1
 from energydiag.results import Fleet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LINES = {
-    "auroc.swap": ("AUROC, other contexts' actions", POSITIVE),
-    "top1.swap": ("top-1", SERIES[4]),
-    "auroc.policy": ("expert above policy", SERIES[3]),
-    "head.slope_saturated_fraction": ("slope-saturated", NEGATIVE),
+    AUROC: POSITIVE,
+    TOP1: SERIES[4],
+    AUROC_POLICY: SERIES[3],
+    SATURATED: NEGATIVE,
 }
 
 

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 from energydiag.figures.figure import NEGATIVE, POSITIVE, Figure
 from energydiag.figures.over_steps import draw_lines, has_lines
+from energydiag.metrics import ACTION_GRADIENT, GAP_STD
 from energydiag.results import Fleet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _LINES = {
-    "gap_std.swap": ("gap, in standard deviations", POSITIVE),
-    "gradient.actions.norm_median": ("action gradient, median norm", NEGATIVE),
+    GAP_STD: POSITIVE,
+    ACTION_GRADIENT: NEGATIVE,
 }
 _LINEAR = 1e-3
 """Below this the axis is linear: a gap can be negative, and a dead head's gradient is 0."""

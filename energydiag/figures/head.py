@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from energydiag.figures.figure import NEGATIVE, NEUTRAL, POSITIVE, Figure
+from energydiag.metrics import SATURATED
 from energydiag.results import Curve, Diagnosis
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def _draw(diagnosis: Diagnosis, axes: Axes) -> None:
         fontsize="x-small",
         color=NEUTRAL,
     )
-    saturated = diagnosis.measurement("head.slope_saturated_fraction")
+    saturated = diagnosis.measurement(SATURATED)
     share = "" if saturated is None else f": {saturated.value:.0%} saturated"
     axes.set(
         title=f"Raw values under the head's slope{share}",

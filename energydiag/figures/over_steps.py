@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from energydiag.figures.figure import NEUTRAL
+from energydiag.metrics import metric
 from energydiag.results import Fleet, Inspected, Measurement
 
 if TYPE_CHECKING:
@@ -22,21 +23,27 @@ def has_lines(fleet: Fleet, names: Iterable[str]) -> bool:
     return any(sum(row.value(name) is not None for row in fleet.rows) >= _FEWEST for name in names)
 
 
-def draw_lines(fleet: Fleet, axes: Axes, lines: Mapping[str, tuple[str, str]]) -> None:
+def draw_lines(fleet: Fleet, axes: Axes, colours: Mapping[str, str]) -> None:
     """Draws measurements over steps, or over checkpoints where one has no step; a mark's shape is the verdict.
 
     Args:
         fleet: The checkpoints.
         axes: Where to draw.
-        lines: Label and colour by the measurement's name.
+        colours: By the measurement's name.
     """
     rows = fleet.diagnosed
     place = _places(rows)
-    for name, (label, colour) in lines.items():
+    for name, colour in colours.items():
         found = [(x, row, m) for x, row in zip(place, rows, strict=True) if (m := _measured(row, name)) is not None]
         if not found:
             continue
-        axes.plot([x for x, _, _ in found], [m.value for _, _, m in found], color=colour, linewidth=1.3, label=label)
+        axes.plot(
+            [x for x, _, _ in found],
+            [m.value for _, _, m in found],
+            color=colour,
+            linewidth=1.3,
+            label=metric(name).label,
+        )
         banded = [(x, m.ci95) for x, _, m in found if m.ci95 is not None]
         if len(banded) >= _FEWEST:
             low, high = [ends[0] for _, ends in banded], [ends[1] for _, ends in banded]

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from energydiag.figures.figure import NEUTRAL, POSITIVE, Figure
+from energydiag.metrics import PARAMETER_GRADIENTS, part
 from energydiag.results import Diagnosis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_PREFIX = "gradient.parameters.module."
 _MOST = 24
 
 
 def _norms(diagnosis: Diagnosis) -> list[tuple[str, float]]:
-    found = [(m.name.removeprefix(_PREFIX), m.value) for m in diagnosis.measurements if m.name.startswith(_PREFIX)]
+    found = [(name, m.value) for m in diagnosis.measurements if (name := part(m.name, PARAMETER_GRADIENTS))]
     step = -(-len(found) // _MOST) if found else 1
     return found[::step]
 

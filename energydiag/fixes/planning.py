@@ -9,6 +9,7 @@ from typing import Any
 
 from energydiag.errors import UsageError
 from energydiag.fixes.fix import Patient, Refusal, fixes
+from energydiag.metrics import AUROC, TURNED_MASK_GAIN
 from energydiag.plan import TrainingPlan
 from energydiag.results import Applied, Skipped
 
@@ -307,9 +308,9 @@ def _contribution(before: TrainingPlan, after: TrainingPlan, final: TrainingPlan
 def _heals_at_once(code: str, patient: Patient) -> bool:
     """Whether an exact operation mends this finding of this patient, so that nothing has to be learned again."""
     if code == "ED505":
-        gain = patient.measurements.get("conditioning.turned_mask.auroc_gain")
+        gain = patient.measurements.get(TURNED_MASK_GAIN)
         return gain is not None and gain.ci95 is not None and gain.ci95[0] > SURE_GAIN
-    auroc = patient.measurements.get("auroc.swap")
+    auroc = patient.measurements.get(AUROC)
     return auroc is not None and 1 - auroc.value >= SURE_SIGN
 
 

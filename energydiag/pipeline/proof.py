@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from energydiag.batch import Batch
-from energydiag.metrics import GAIN_8, proof
+from energydiag.metrics import GAIN_8, part, proof
 from energydiag.results import Changes, Diagnosis
 from energydiag.results.repair import RepairVerdict
 
@@ -28,7 +28,7 @@ def lost(before: Diagnosis, after: Diagnosis, names: Sequence[str]) -> tuple[str
 
 def indifferent(before: Diagnosis, names: Sequence[str]) -> tuple[str, ...]:
     """AUROCs of the proof that were ½ since all energies tied: an energy without any preference has none to lose."""
-    found = {name: before.measurement(name) for name in names if name.startswith("auroc.")}
+    found = {name: before.measurement(name) for name in names if part(name, "auroc")}
     return tuple(name for name, m in found.items() if m is not None and m.value == TIES and m.ci95 == (TIES, TIES))
 
 

@@ -4,6 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from energydiag.metrics import (
+    ACTION_GRADIENT,
+    ACTION_SHARES,
+    ALIGNMENT,
+    ALIGNMENT_POLICY,
+    AUROC,
+    AUROC_POLICY,
+    GAIN,
+    GAIN_1,
+    GAIN_4,
+    GAP_STD,
+    PARAMETER_GRADIENTS,
+    SATURATED,
+    TOP1,
+    direction,
+    metric,
+    part,
+)
 from energydiag.reports.chart import Chart, Dot, Limit, Series
 from energydiag.reports.chart_scale import Kind
 from energydiag.results import (
@@ -26,8 +44,6 @@ _WORDS = {
     "supplied": "supplied negatives",
     "positive": "expert",
 }
-_MODULES = "gradient.parameters.module."
-_SHARES = "gradient.actions.share."
 _FEWEST = 2
 _OUTLINES = 4
 _FAR = 10.0
@@ -137,27 +153,26 @@ def _dot(m: Measurement, row: str, series: str = "", look: int = 0) -> Dot:
 
 
 def _separation(measurements: Sequence[Measurement]) -> Iterable[Chart]:
-    sources = [m for m in measurements if m.name.startswith("auroc.") and m.name.count(".") >= 1]
+    sources = {source: m for m in measurements if (source := part(m.name, "auroc"))}
     if len(sources) >= _FEWEST:
         yield Chart(
             "Expert against each kind of wrong action",
             "How often the expert's energy is lower: 1 is always, 0.5 is chance, below it is upside down.",
             "AUROC and 95 % interval",
-            dots=tuple(_dot(m, _short_source(m.name.removeprefix("auroc."))) for m in sources),
+            dots=tuple(_dot(m, _short_source(source)) for source, m in sources.items()),
             limits=(_CHANCE,),
             x_within=(0.0, 1.0),
         )
 
 
 def _alignment(measurements: Sequence[Measurement]) -> Iterable[Chart]:
-    name = "field.alignment."
-    found = [m for m in measurements if m.name.startswith(name) and not m.name.endswith("chance_std")]
+    found = {start: m for m in measurements if (start := part(m.name, ALIGNMENT)) and direction(m.name) != "none"}
     if len(found) >= _FEWEST:
         yield Chart(
             "Does the gradient point to the expert?",
             "Cosine between the way down the energy and the way to the expert's action: 1 is right, 0 is chance.",
             "cosine and 95 % interval",
-            dots=tuple(_dot(m, f"from {_short_source(m.name.removeprefix(name))}") for m in found),
+            dots=tuple(_dot(m, f"from {_short_source(start)}") for start, m in found.items()),
             limits=(Limit(0.0, "chance"),),
         )
 
@@ -166,10 +181,10 @@ def _correction(arms: Mapping[str, Diagnosis]) -> Iterable[Chart]:
     """How the action error changes on the way down the energy, in each arm."""
     series = []
     for look, (arm, diagnosis) in enumerate(arms.items()):
-        gains = next((c for c in diagnosis.curves if c.name == "field.correction_gain"), None)
+        gains = next((c for c in diagnosis.curves if c.name == GAIN), None)
         if gains is None:
             continue
-        found = [diagnosis.measurement(f"field.correction_gain.k{x:.0f}") if abs(x) < 1e6 else None for x in gains.x]
+        found = [diagnosis.measurement(f"{GAIN}.k{x:.0f}") if abs(x) < 1e6 else None for x in gains.x]
         ends = [
             (-100 * y, -100 * y) if m is None or m.ci95 is None else (-100 * m.ci95[1], -100 * m.ci95[0])
             for m, y in zip(found, gains.y, strict=False)
@@ -195,27 +210,27 @@ def _correction(arms: Mapping[str, Diagnosis]) -> Iterable[Chart]:
 
 
 def _action_shares(measurements: Sequence[Measurement]) -> Iterable[Chart]:
-    for part, title in (("dimension", "dimension of the action"), ("step", "step of the chunk")):
-        found = [m for m in measurements if m.name.startswith(f"{_SHARES}{part}_")]
+    for what, title in (("dimension", "dimension of the action"), ("step", "step of the chunk")):
+        found = [m for m in measurements if m.name.startswith(f"{ACTION_SHARES}.{what}_")]
         if len(found) >= _FEWEST:
             yield Chart(
                 f"Action gradient by {title}",
                 "Where in the action the gradient lies; a share far above the equal one drowns the others.",
                 "share of the squared gradient",
-                dots=tuple(_dot(m, f"{part} {m.name.rpartition('_')[2]}") for m in found),
+                dots=tuple(_dot(m, f"{what} {m.name.rpartition('_')[2]}") for m in found),
                 limits=(Limit(1 / len(found), "equal"),),
             )
 
 
 def _modules(measurements: Sequence[Measurement]) -> Iterable[Chart]:
-    found = [m for m in measurements if m.name.startswith(_MODULES)]
+    found = {module: m for m in measurements if (module := part(m.name, PARAMETER_GRADIENTS))}
     if len(found) >= _FEWEST:
-        kind: Kind = "log" if all(m.value > 0 for m in found) else "linear"
+        kind: Kind = "log" if all(m.value > 0 for m in found.values()) else "linear"
         yield Chart(
             "Gradient of the loss in each module",
             "First module at the top; a drop over many decades means that the first ones do not learn.",
             "gradient norm",
-            dots=tuple(_dot(m, m.name.removeprefix(_MODULES)) for m in found),
+            dots=tuple(_dot(m, module) for module, m in found.items()),
             x_kind=kind,
         )
 
@@ -265,17 +280,12 @@ def _of_run(diagnosis: Diagnosis) -> Iterable[Chart]:
             )
 
 
-_FLEET_CHARTS: Sequence[tuple[str, str, str, Mapping[str, str], Limit | None, tuple[float, float] | None]] = (
+_FLEET_CHARTS: Sequence[tuple[str, str, str, tuple[str, ...], Limit | None, tuple[float, float] | None]] = (
     (
         "Ranking and saturation",
         "Ranking should rise towards 1, saturation stay at 0.",
         "share",
-        {
-            "auroc.swap": "AUROC, other contexts' actions",
-            "top1.swap": "top-1",
-            "auroc.policy": "expert above policy",
-            "head.slope_saturated_fraction": "slope-saturated",
-        },
+        (AUROC, TOP1, AUROC_POLICY, SATURATED),
         None,
         (0.0, 1.02),
     ),
@@ -283,11 +293,7 @@ _FLEET_CHARTS: Sequence[tuple[str, str, str, Mapping[str, str], Limit | None, tu
         "The field: above 0 it helps",
         "Where following the energy leads: alignment with the way to the expert, and action error won.",
         "cosine, share of the error",
-        {
-            "field.alignment.policy": "alignment at the policy's action",
-            "field.correction_gain.k1": "action error won, 1 step",
-            "field.correction_gain.k4": "action error won, 4 steps",
-        },
+        (ALIGNMENT_POLICY, GAIN_1, GAIN_4),
         Limit(0.0, "no help"),
         None,
     ),
@@ -295,7 +301,7 @@ _FLEET_CHARTS: Sequence[tuple[str, str, str, Mapping[str, str], Limit | None, tu
         "Gap",
         "Mean energy of others' actions less the expert's, in standard deviations.",
         "standard deviations",
-        {"gap_std.swap": "gap"},
+        (GAP_STD,),
         Limit(0.0, "none"),
         None,
     ),
@@ -303,7 +309,7 @@ _FLEET_CHARTS: Sequence[tuple[str, str, str, Mapping[str, str], Limit | None, tu
         "Action gradient",
         "Median norm; near 0 the energy moves no action.",
         "median norm",
-        {"gradient.actions.norm_median": "action gradient"},
+        (ACTION_GRADIENT,),
         None,
         None,
     ),
@@ -314,9 +320,9 @@ def _of_fleet(fleet: Fleet) -> Iterable[Chart]:
     rows = [row for row in fleet.rows if row.diagnosis is not None]
     steps = [row.step for row in rows]
     stepped = None not in steps and len(set(steps)) == len(steps)
-    for title, lead, y, lines, limit, within in _FLEET_CHARTS:
+    for title, lead, y, names, limit, within in _FLEET_CHARTS:
         series = []
-        for look, (name, label) in enumerate(lines.items()):
+        for look, name in enumerate(names):
             found = [  # a line needs two places
                 (float(row.step or 0) if stepped else float(place), m)
                 for place, row in enumerate(rows, 1)
@@ -328,7 +334,7 @@ def _of_fleet(fleet: Fleet) -> Iterable[Chart]:
             ends = [m.ci95 or (m.value, m.value) for _, m in found]
             low, high = (tuple(end[side] for end in ends) if banded else () for side in (0, 1))
             xs, ys = tuple(x for x, _ in found), tuple(m.value for _, m in found)
-            series.append(Series(label, xs, ys, low, high, look=look, style="marked"))
+            series.append(Series(metric(name).label, xs, ys, low, high, look=look, style="marked"))
         log = y == "median norm" and bool(series) and min(min((*s.y, *s.low)) for s in series) > 0
         if series:
             yield Chart(

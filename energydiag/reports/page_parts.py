@@ -259,11 +259,10 @@ _MOST_TILES = 6
 
 def tiles(diagnosis: Diagnosis) -> Tiles | None:
     """The numbers that tell the most, each on its scale."""
-    about_data = "data." if diagnosis.checkpoint else " "
     shown = []
     for name, known in metrics.tiles().items():
         m = diagnosis.measurement(name)
-        if m is None or known.tile is None or name.startswith(about_data):
+        if m is None or known.tile is None or (diagnosis.checkpoint and metrics.part(name, "data")):
             continue
         ends_of = m.ci95 or (m.value, m.value)
         scale = None if known.within is None else gauge(m.value, ends_of, known.within, known.chance)

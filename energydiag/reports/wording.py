@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from energydiag.inert import inert
-from energydiag.metrics import names, unit_shown
+from energydiag.metrics import names, part, unit_shown
 from energydiag.results import Diagnosis, Measurement, MetricChange, Repair
 
 
@@ -51,8 +51,7 @@ def chosen(diagnosis: Diagnosis, details: bool) -> list[Measurement]:
     named = {m.name: m for m in diagnosis.measurements}
     if details:
         return list(named.values())
-    beside_a_model = ("data.",) if diagnosis.checkpoint else ()
-    return [named[name] for name in names("key") if name in named and not name.startswith(beside_a_model)]
+    return [named[name] for name in names("key") if name in named and not (diagnosis.checkpoint and part(name, "data"))]
 
 
 def arm_rows(repair: Repair, names: Iterable[str]) -> list[tuple[str, ...]]:

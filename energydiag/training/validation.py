@@ -15,7 +15,7 @@ from energydiag.energies.descent import directions
 from energydiag.energies.gradients import action_gradients
 from energydiag.energies.pairs import Pairs
 from energydiag.energies.pairwise import pair_table
-from energydiag.metrics import smallest_change
+from energydiag.metrics import ALIGNMENT, ALIGNMENT_POLICY, AUROC, AUROC_POLICY, TOP1, part, smallest_change
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.negatives.noise import SIGMAS, noisy
 from energydiag.negatives.part import own_pairs
@@ -23,7 +23,6 @@ from energydiag.negatives.swap import swap_sets
 from energydiag.training.randomness import generator
 
 SWAP_SIZE = 64
-_COSINE = "field.alignment."
 _NOISE = SIGMAS[1]
 MOST_SAMPLES = 512
 """More do not make a choice among checkpoints much surer, and a validation shall cost as much as a few steps."""
@@ -48,7 +47,7 @@ class Look:
     @property
     def score(self) -> float:
         """The parts' mean, each in [0, 1]; NaN where one is not finite."""
-        return statistics.fmean((1 + v) / 2 if name.startswith(_COSINE) else v for name, v in self.parts.items())
+        return statistics.fmean((1 + v) / 2 if part(name, ALIGNMENT) else v for name, v in self.parts.items())
 
     def fallen(self, start: Mapping[str, Tensor]) -> tuple[str, ...]:
         """Names of the parts that are worse than at the start.
@@ -67,7 +66,7 @@ class Look:
 
 
 def _tied(name: str, values: Tensor) -> bool:
-    return name.startswith("auroc.") and bool(((values == 0.5) | values.isnan()).all())
+    return part(name, "auroc") is not None and bool(((values == 0.5) | values.isnan()).all())
 
 
 def swap_ranks(swap_BN: Tensor, first: int = 0) -> tuple[float, float]:
@@ -111,17 +110,17 @@ def look(energy: EnergyFunction, batch: Batch, seed: int) -> Look:
     """
     energy.module.eval()
     part = batch.take(batch.spread(MOST_SAMPLES))
-    values = dict(zip(("auroc.swap", "top1.swap"), _swap(energy, part, seed), strict=True))
+    values = dict(zip((AUROC, TOP1), _swap(energy, part, seed), strict=True))
     if part.policy_actions is None:
         noise = noisy(part.actions, _NOISE, 1, generator(seed, "validation noise"))
-        values[f"{_COSINE}noise_{_NOISE:g}"] = _alignment(energy, part, noise)[0]
+        values[f"{ALIGNMENT}.noise_{_NOISE:g}"] = _alignment(energy, part, noise)[0]
         return Look(values)
     cosine, at_policy = _alignment(energy, part, part.policy_actions[:, None])
     expert = _energies(energy, Pairs(part.hidden, part.actions[:, None], part.pad_mask, shared=False))[:, 0]
     above = (at_policy > expert).double() + 0.5 * (at_policy == expert).double()
     finite = bool(torch.isfinite(at_policy).all() and torch.isfinite(expert).all())
-    values["auroc.policy"] = above if finite else torch.full_like(above, math.nan)
-    values[f"{_COSINE}policy"] = cosine
+    values[AUROC_POLICY] = above if finite else torch.full_like(above, math.nan)
+    values[ALIGNMENT_POLICY] = cosine
     return Look(values)
 
 
