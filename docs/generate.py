@@ -9,6 +9,7 @@ from pathlib import Path
 from energydiag.discovery import discover
 from energydiag.fixes import fixes
 from energydiag.fixes.planning import AUTO, NEEDS
+from energydiag.metrics import METRICS, Metric, grouped, metric
 from energydiag.probes import Probe
 from energydiag.rules import rules
 from energydiag.rules.calibration import calibrations
@@ -58,6 +59,32 @@ def probes_page() -> str:
         page = inspect.cleandoc(sys.modules[probe.measure.__module__].__doc__ or "")
         parts.append(f"## {probe.name}\n\n{page}\n")
     return "\n".join(parts).rstrip() + "\n"
+
+
+def metrics_page() -> str:
+    """All metrics by group, as the registry has them."""
+    parts = [
+        "# Metrics\n",
+        NOTE,
+        "A name that begins with another one and a dot has from it what stands empty here. The smallest change that "
+        "matters (a heuristic) is in the metric's unit, or a share of the first side's value.\n",
+    ]
+    for group, names in grouped(one.name for one in METRICS).items():
+        parts += [
+            f"## {group.title}\n",
+            f"{group.about}\n",
+            "| metric | what it is | unit | better | matters | healthy |",
+        ]
+        parts.append("|---|---|---|---|---|---|")
+        parts += [_metric_row(metric(name)) for name in names]
+        parts.append("")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _metric_row(one: Metric) -> str:
+    matters = "" if one.min_effect is None else f"{one.min_effect:.0%}" if one.relative else f"{one.min_effect:g}"
+    directed = one.better if one.better in ("higher", "lower") else ""
+    return f"| `{one.name}` | {one.meaning} | {one.unit} | {directed} | {matters if directed else ''} | {one.healthy} |"
 
 
 def run_measurements_page() -> str:
@@ -131,6 +158,7 @@ def readme(text: str) -> str:
 
 PAGES = {
     "rules.md": rules_page,
+    "metrics.md": metrics_page,
     "probes.md": probes_page,
     "fixes.md": fixes_page,
     "run-measurements.md": run_measurements_page,

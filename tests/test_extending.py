@@ -20,7 +20,8 @@ RULE_IMPORTS = """
 from collections.abc import Mapping
 from energydiag.results import Measurement
 from energydiag.rules.rule import Judgement, Rule, Threshold
-from energydiag.rules.wording import low, number
+from energydiag.rules.ends import low
+from energydiag.rules.wording import number
 """
 
 FIX = '''"""Try: nothing."""
