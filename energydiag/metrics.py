@@ -369,7 +369,7 @@ METRICS: tuple[Metric, ...] = (
         roles=("compared", "proof", "arm"),
         label="action error won, 8 steps",
     ),
-    Metric("field.correction_energy", "energy after steps down", "energy"),
+    Metric("field.correction_energy", "change of the energy by steps down", "energy"),
     Metric(
         "field.monotonicity_violations",
         "share of steps on the way to the expert at which the energy rises",
@@ -380,7 +380,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "field.spurious_minimum_rate",
-        "share of minima that are nearer to no expert's action than to this one's",
+        "share of descents that end lower in energy than the expert and farther from it",
         healthy="near 0",
         better="lower",
         min_effect=0.02,
@@ -422,7 +422,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "gradient.actions.share_max",
-        "largest share of a dimension or a step in ∇ₐE",
+        "largest share of a dimension in ∇ₐE",
         healthy="< 3 / dimensions",
         roles=("key",),
     ),
@@ -440,18 +440,22 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         "conditioning.interaction",
-        "share of the variance that context and action make together",
+        "what context and action do together, over the spread of the energy",
         healthy="far above 0.05",
     ),
     Metric("conditioning.visible_effect", "change by noise in the visible tokens"),
     Metric("conditioning.pad_effect", "change by noise in the hidden tokens", healthy="0"),
-    Metric("conditioning.inverted_mask", "1 where hidden tokens count and visible ones do not", healthy="0"),
+    Metric(
+        "conditioning.inverted_mask",
+        "effect of hidden tokens over that of all: 1 where the mask is upside down",
+        healthy="0",
+    ),
     Metric("conditioning.turned_mask.auroc_gain", "what AUROC wins by the inverted mask", healthy="below 0"),
     Metric("conditioning.train_eval_shift", "change by training mode", healthy="< 0.35"),
     Metric("conditioning.repeat_shift", "change between two calls alike", healthy="0"),
     Metric("conditioning.bf16_shift", "change by bfloat16", healthy="< 0.05"),
     Metric("conditioning.bf16_auroc_drop", "what AUROC loses by bfloat16", healthy="near 0"),
-    Metric("conditioning.blind", "change by a change of the action that is told by no norm", healthy="about 1"),
+    Metric("conditioning.blind", "change by one kind of change of the action", healthy="about 1"),
     *(
         Metric(
             f"conditioning.blind.{kind}.against_noise",

@@ -12,10 +12,12 @@ from energydiag.results import (
     Ablation,
     Applied,
     Band,
+    BatchFacts,
     Changes,
+    CheckpointDiagnosis,
+    CheckpointFacts,
     Comparison,
     Curve,
-    Diagnosis,
     Difference,
     Distribution,
     Finding,
@@ -26,11 +28,13 @@ from energydiag.results import (
     MetricChange,
     Ranking,
     Repair,
+    RunDiagnosis,
+    RunFacts,
     Side,
     Skipped,
 )
 
-Result = Diagnosis | Repair | Fleet | Comparison
+Result = CheckpointDiagnosis | Repair | Fleet | Comparison
 
 NASTY = (
     *("|", "\\", "`", "```", "\n", "\n\n", "\r", "\u2028", "\t", "    ", "<", ">", "<!--", "</details>", "<script>"),
@@ -41,29 +45,29 @@ NASTY = (
 TEXTS = st.text(st.characters()) | st.lists(st.sampled_from(NASTY), max_size=8).map("".join)
 
 
-def diagnosis(text: str | None = None, many: int = 1) -> Diagnosis:
+def diagnosis(text: str | None = None, many: int = 1) -> CheckpointDiagnosis:
     """A small diagnosis; with a text, that stands wherever a file or a person could have put one."""
 
     def told(usual: str) -> str:
         return usual if text is None else text
 
     loss, floor, policy = told("loss.swap"), told("loss.swap.floor"), "auroc.policy"
-    return Diagnosis(
+    return CheckpointDiagnosis(
         verdict="critical",
-        checkpoint={
-            "path": told("runs/head_1.pt"),
-            "architecture": told("cross-attention"),
-            "energy": told("energy = sigmoid(raw) + 1e-06"),
-            "parameters": told("47177"),
-        },
-        batch={
-            "path": told("dump.safetensors"),
-            "samples": told("320"),
-            "samples_used": told("300"),
-            "episodes": told("72"),
-            "hidden": told("[320, 16, 64]"),
-            "actions": told("[320, 8, 4]"),
-        },
+        checkpoint=CheckpointFacts(
+            path=told("runs/head_1.pt"),
+            architecture=told("cross-attention"),
+            energy=told("energy = sigmoid(raw) + 1e-06"),
+            parameters=47177,
+        ),
+        batch=BatchFacts(
+            path=told("dump.safetensors"),
+            samples=320,
+            samples_used=300,
+            episodes=72,
+            hidden=(320, 16, 64),
+            actions=(320, 8, 4),
+        ),
         measurements=(
             Measurement(loss, 2.57, "nat", 300, (2.53, 2.6)),
             Measurement(floor, 2.25, told("nat"), 300),
@@ -100,7 +104,7 @@ def repair(text: str | None = None, many: int = 1) -> Repair:
     def told(usual: str) -> str:
         return usual if text is None else text
 
-    def arm(auroc: float, saturated: float) -> Diagnosis:
+    def arm(auroc: float, saturated: float) -> CheckpointDiagnosis:
         return replace(
             diagnosis(text),
             measurements=(
@@ -132,7 +136,7 @@ def repair(text: str | None = None, many: int = 1) -> Repair:
     )
 
 
-def drawn_diagnosis() -> Diagnosis:
+def drawn_diagnosis() -> CheckpointDiagnosis:
     """A diagnosis with everything that a page draws."""
     edges = tuple(i / 10 for i in range(11))
     x = tuple(float(i) for i in range(9))
@@ -173,16 +177,21 @@ def drawn_diagnosis() -> Diagnosis:
     )
 
 
-def run_diagnosis() -> Diagnosis:
+def run_diagnosis() -> RunDiagnosis:
     """A diagnosis of a training log."""
     x = tuple(float(10 * i) for i in range(50))
-    return replace(
-        diagnosis(),
-        checkpoint={},
-        batch={
-            **{"run": "runs/a/metrics.csv", "format": "csv", "rows": "50", "steps": "0 to 490"},
-            **{"series": "loss, gap", "limits": "63 negatives"},
-        },
+    like = diagnosis()
+    return RunDiagnosis(
+        **{name: getattr(like, name) for name in ("verdict", "findings", "skipped", "inconclusive", "notes")},
+        **{name: getattr(like, name) for name in ("provenance", "created", "energydiag_version")},
+        run=RunFacts(
+            path="runs/a/metrics.csv",
+            format="csv",
+            rows=50,
+            last_step=490,
+            series=("loss", "gap"),
+            limits=("63 negatives",),
+        ),
         measurements=(
             Measurement("run.loss.last", 2.5, "nat", 13, (2.4, 2.6)),
             Measurement("run.auroc.last", 0.9, "1", 13),
@@ -215,7 +224,9 @@ def fleet(text: str | None = None, many: int = 1) -> Fleet:
         healthy = replace(own, verdict="healthy", findings=(), inconclusive=(), skipped=())
         rows.append(Inspected(told(f"runs/step_{place}.pt"), place, healthy if place % 2 else own))
     rows.append(Inspected(told("runs/cut.pt"), None, None, told("runs/cut.pt is cut off."), told("copy it again.")))
-    return Fleet(tuple(rows), diagnosis(text).batch, created="2026-01-02T03:04:05+00:00", energydiag_version="0.1.0")
+    return Fleet(
+        rows=tuple(rows), batch=diagnosis(text).batch, created="2026-01-02T03:04:05+00:00", energydiag_version="0.1.0"
+    )
 
 
 def compared(text: str | None = None, many: int = 1) -> Comparison:

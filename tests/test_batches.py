@@ -152,7 +152,7 @@ def test_unusable_samples_are_left_out_and_told() -> None:
     batch.hidden[0] = torch.nan
     batch.pad_mask[3] = True
     found = inspect(EnergyFunction(make_head(), "test"), batch)
-    assert found.batch["samples_used"] == "10"
+    assert found.batch.samples_used == 10
     assert {"ED601", "ED602"} <= {finding.code for finding in found.findings}
     counted = [m for m in found.measurements if not m.name.startswith(("weights.", "hidden."))]
     assert all(m.n == 12 or m.n <= 10 for m in counted)

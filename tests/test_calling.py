@@ -122,7 +122,7 @@ def test_the_same_energies_and_the_same_diagnosis(name: str) -> None:
     table, wanted = (pairwise_energies(e, batch.hidden, batch.actions, batch.pad_mask) for e in (energy, plain))
     assert torch.allclose(table, wanted, atol=1e-6)
     found, expected = inspect(energy, batch), inspect(plain, batch)
-    assert found.checkpoint.get("called", DIRECT.described()) == written
+    assert (found.checkpoint.called or DIRECT.described()) == written
     assert "called" not in expected.checkpoint
     # where a head cannot be watched, the floor is not known
     left_out = ("weights.", "activations.", *(("loss.swap.floor", "floor_gap") if name == "compiled" else ()))
@@ -132,7 +132,7 @@ def test_the_same_energies_and_the_same_diagnosis(name: str) -> None:
         {n: v for n, v in values.items() if n in others}, rel=1e-4, abs=1e-5
     )
     if name == "compiled":
-        assert "compiled code" in found.checkpoint["energy"]
+        assert "compiled code" in found.checkpoint.energy
     contract = (
         "auroc.swap",
         "gap.swap",
@@ -145,9 +145,9 @@ def test_the_same_energies_and_the_same_diagnosis(name: str) -> None:
 
 def test_what_is_not_taken_is_not_given() -> None:
     batch = make_batch(12)
-    assert inspect(asked(Switch()), batch).checkpoint["called"] == "model(hidden, actions)"
+    assert inspect(asked(Switch()), batch).checkpoint.called == "model(hidden, actions)"
     alone = inspect(asked(Unconditional()), batch)
-    assert alone.checkpoint["called"] == "model(actions)"
+    assert alone.checkpoint.called == "model(actions)"
     assert alone.measurement("conditioning.context_use").value == 0  # type: ignore[union-attr]
 
 

@@ -160,7 +160,7 @@ def test_a_file_is_measured_again_when_it_changes_and_once_when_it_is_copied(dum
     shutil.copy(*paths)
     fleet = inspect_many(paths, dump, workers=0, out=tmp_path / "kept", progress=told.append)
     assert [(row.checkpoint, row.step) for row in fleet.rows] == [(str(paths[0]), 5), (str(paths[1]), None)]
-    assert [row.diagnosis and row.diagnosis.checkpoint["path"] for row in fleet.rows] == list(map(str, paths))
+    assert [row.diagnosis and row.diagnosis.checkpoint.path for row in fleet.rows] == list(map(str, paths))
     assert told[-1].startswith("1 of 1 ")
     plain_head(paths[0], 2)
     inspect_many(paths, dump, workers=0, out=tmp_path / "kept", progress=told.append)

@@ -68,7 +68,7 @@ def test_at_most_ten_of_a_level() -> None:
 
 def test_files_outside_the_repository_are_not_named() -> None:
     for path in ("/elsewhere/head.pt", "../head.pt"):
-        made = replace(diagnosis(), checkpoint={**diagnosis().checkpoint, "path": path})
+        made = replace(diagnosis(), checkpoint=replace(diagnosis().checkpoint, path=path))
         assert "file" not in read(lines(made)[0])[1]
 
 

@@ -264,7 +264,7 @@ def test_any_numbers_are_drawn_or_left_out(x: list[float], y: list[float], count
             Distribution(name, "1", tuple(x), tuple(counts)) for name in ("energy.swap", "gradient.actions.norm")
         ),
     )
-    for result in (made, replace(made, batch=run_diagnosis().batch, curves=(Curve("run.gap", tuple(x), tuple(y)),))):
+    for result in (made, replace(run_diagnosis(), curves=(Curve("run.gap", tuple(x), tuple(y)),))):
         top = tree(render(result))
         for element in top.iter():
             for name in ("d", "x", "y", "x1", "x2", "y1", "y2", "cx", "cy"):

@@ -200,7 +200,7 @@ def test_anothers_energies_are_refused_alone_and_shared_by_several(
         with pytest.raises(InvalidCheckpoint, match="another model's"):
             inspect_checkpoint(other, dump, ModelOptions())
         sweep = inspect_many([path, other], dump, workers=0)
-        assert [row.diagnosis.checkpoint["identity"] for row in sweep.rows if row.diagnosis] == ["same", "shared"]
+        assert [row.diagnosis.checkpoint.identity for row in sweep.rows if row.diagnosis] == ["same", "shared"]
         compared = compare_checkpoints([other, path], dump)
         assert {side.facts["nhead"] for side in compared.sides} == {"8"}
         assert any("as the dump's `energies` prove of" in note for note in compared.notes)
@@ -208,8 +208,8 @@ def test_anothers_energies_are_refused_alone_and_shared_by_several(
         told = CliRunner().invoke(app, words, env={"COLUMNS": "400"}).stdout
         assert f"--energies-of {path}" in told or f"inspect checkpoint {path}" in told
         alone = inspect_checkpoint(other, dump, ModelOptions(energies_of=str(path)))
-        assert alone.checkpoint["identity"] == "shared"
-        assert alone.checkpoint["nhead"] == "8"
+        assert alone.checkpoint.identity == "shared"
+        assert alone.checkpoint.nhead == 8
     with pytest.raises(UsageError, match="are not those of this checkpoint"):
         inspect_checkpoint(path, dump, ModelOptions(energies_of=str(other)))
 
@@ -232,8 +232,8 @@ def test_a_repair_takes_the_form_that_energies_prove_and_its_result_is_not_refus
     options = RepairOptions(TrainingPlan(steps=5, batch_size=8), forced=("linear-head",))
     repair, _ = repair_checkpoint(path, dump, None, ModelOptions(), options, tmp_path / "out", holdout_fraction=0.4)
     assert repair is not None
-    assert repair.arms["before"].checkpoint["identity"] == "same"
-    assert repair.arms["before"].checkpoint["nhead"] == "8"
+    assert repair.arms["before"].checkpoint.identity == "same"
+    assert repair.arms["before"].checkpoint.nhead == 8
     again = inspect_checkpoint(Path(repair.checkpoint), dump, ModelOptions()).checkpoint
     assert again["identity"] in ("assumed", "same")
 
@@ -276,7 +276,7 @@ def test_unexpected_keys_are_refused_by_name_and_shape_unless_ignored_or_proven(
         diagnosis = inspect_checkpoint(tmp_path / "head.pt", plain, replace(options, ignore_keys=(pattern,)))
         assert any("--ignore-keys" in note for note in diagnosis.notes)
     proven = save(batch, tmp_path / "proven.pt", energies(model, batch))
-    assert "aux.weight" in inspect_checkpoint(tmp_path / "head.pt", proven, ModelOptions()).checkpoint["identity_told"]
+    assert "aux.weight" in inspect_checkpoint(tmp_path / "head.pt", proven, ModelOptions()).checkpoint.identity_told
     del state["module.cross.in_proj_bias"]
     torch.save(state, tmp_path / "head.pt")
     with pytest.raises(InvalidCheckpoint, match="missing"):
@@ -353,7 +353,7 @@ def test_energies_go_through_every_kind_of_dump(tmp_path: Path) -> None:
             some = batch.take(torch.arange(part, part + 16))
             writer.add(**some.present(), energies=own[part : part + 16], energies_of=digest)
     for dump in ("a.safetensors", "b.npz", "c.npz", "d"):
-        assert inspect_checkpoint(path, tmp_path / dump, ModelOptions()).checkpoint["identity"] == "same", dump
+        assert inspect_checkpoint(path, tmp_path / dump, ModelOptions()).checkpoint.identity == "same", dump
 
 
 @pytest.mark.parametrize(
@@ -476,7 +476,7 @@ def test_a_formula_that_no_published_head_has_is_proven_and_never_overridden(tmp
     path = checkpoint(own, tmp_path / "head.pt")
     dump = save(batch, tmp_path / "dump.pt", energies(own, batch))
     stated = ModelOptions(head="torch.sigmoid(0.7 * r) * 3.0 + 0.2", nhead=NHEAD)
-    assert inspect_checkpoint(path, dump, stated).checkpoint["identity"] == "same"
+    assert inspect_checkpoint(path, dump, stated).checkpoint.identity == "same"
     other = save(batch, tmp_path / "other.pt", energies(theirs, batch))
     with pytest.raises(UsageError, match="--head original"):
         inspect_checkpoint(checkpoint(theirs, path), other, stated)
@@ -503,7 +503,7 @@ def test_what_the_owner_computed_in_a_finer_type_is_measured_in_it(tmp_path: Pat
     dump = save(batch, tmp_path / "dump.pt", energies(model, batch))
     torch.save({key: value.bfloat16() for key, value in model.state_dict().items()}, tmp_path / "head.pt")
     diagnosis = inspect_checkpoint(tmp_path / "head.pt", dump, ModelOptions())
-    assert diagnosis.checkpoint["identity"] == "same"
+    assert diagnosis.checkpoint.identity == "same"
     assert diagnosis.provenance["dtype"] == "float32"
     loaded = load_checkpoint(tmp_path / "head.pt", batch=replace(batch, energies=energies(model, batch)))
     torch.testing.assert_close(energies(loaded.module, batch), energies(model, batch))
@@ -536,7 +536,7 @@ def test_keys_that_are_proven_unread_do_not_break_sharing(owned: tuple[Path, Pat
     for path, seed in zip(paths, (0, 3), strict=True):
         torch.save({**head("original", 8, seed=seed).state_dict(), "aux": torch.ones(2)}, path)
     sweep = inspect_many(paths, dump, workers=0)
-    assert [row.diagnosis.checkpoint["identity"] for row in sweep.rows if row.diagnosis] == ["same", "shared"]
+    assert [row.diagnosis.checkpoint.identity for row in sweep.rows if row.diagnosis] == ["same", "shared"]
 
 
 def test_an_undetermined_owner_is_no_stranger(owned: tuple[Path, Path, Batch], tmp_path: Path) -> None:
@@ -557,7 +557,7 @@ def test_a_step_may_be_any_whole_number(whose: object, owned: tuple[Path, Path, 
     own = torch.load(dump, weights_only=True)["energies"]
     with BatchWriter(dump.parent / "written") as writer:
         writer.add(**batch.present(), energies=own, energies_of=whose)
-    assert inspect_checkpoint(path, dump.parent / "written", ModelOptions()).checkpoint["identity"] == "same"
+    assert inspect_checkpoint(path, dump.parent / "written", ModelOptions()).checkpoint.identity == "same"
 
 
 class Wrapper(nn.Module):

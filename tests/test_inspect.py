@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from energydiag.errors import InvalidBatch, ModelFailed, UsageError
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.pipeline import inspect
-from energydiag.results import Diagnosis
+from energydiag.results import (
+    CheckpointDiagnosis,
+)
 
 
 class LooksAtActions(ConcatMLP):
@@ -31,11 +33,11 @@ class Sigmoid(ConcatMLP):
         return super().forward(hidden, actions, pad_mask).add_(20).sigmoid_()
 
 
-def diagnose(model: nn.Module, samples: int = 12, **options: float) -> Diagnosis:
+def diagnose(model: nn.Module, samples: int = 12, **options: float) -> CheckpointDiagnosis:
     return inspect(EnergyFunction(model, "test"), make_batch(samples), **options)
 
 
-def value(diagnosis: Diagnosis, name: str) -> float:
+def value(diagnosis: CheckpointDiagnosis, name: str) -> float:
     found = diagnosis.measurement(name)
     assert found is not None, name
     return found.value
@@ -50,7 +52,7 @@ def test_the_same_seed_gives_the_same_diagnosis() -> None:
 def test_json_holds_the_diagnosis_without_loss() -> None:
     diagnosis = diagnose(make_head("original"))
     plain = json.loads(diagnosis.to_json())
-    assert Diagnosis.from_dict(plain) == diagnosis
+    assert CheckpointDiagnosis.from_dict(plain) == diagnosis
     assert all(math.isfinite(m["value"]) for m in plain["measurements"])
 
 
@@ -110,6 +112,6 @@ def test_a_swap_set_without_negatives(size: int) -> None:
 
 def test_a_limit_takes_samples_of_all_episodes() -> None:
     diagnosis = diagnose(make_head(), samples=12, limit=6)
-    assert (diagnosis.batch["samples_used"], diagnosis.batch["episodes"]) == ("6", "6")
+    assert (diagnosis.batch.samples_used, diagnosis.batch.episodes) == (6, 6)
     with pytest.raises(InvalidBatch):
         diagnose(make_head(), limit=1)

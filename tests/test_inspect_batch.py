@@ -37,7 +37,7 @@ def test_the_sample_dump_is_fine() -> None:
     found = inspect_batch(SAMPLE)
     assert found.verdict == "healthy"
     assert not found.inconclusive
-    assert found.batch["episodes"] == "72"
+    assert found.batch.episodes == 72
     assert all(m.name.startswith("data.") and m.source == "data" for m in found.measurements)
     assert all(s.name.startswith(("ED6", "data.")) for s in found.skipped)
 
@@ -65,8 +65,8 @@ def test_a_spoiled_dump_is_named_on_the_command_line(
 
 def test_a_limit_takes_so_many_samples(tmp_path: Path) -> None:
     found = inspect_batch(dump(tmp_path / "dump.pt"), limit=10)
-    assert found.batch["samples_used"] == "10"
-    assert found.batch["samples"] == "24"
+    assert found.batch.samples_used == 10
+    assert found.batch.samples == 24
 
 
 def test_measuring_alone_and_beside_a_model_give_the_same() -> None:

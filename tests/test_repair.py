@@ -26,7 +26,15 @@ from energydiag.pipeline.repair_files import own_folder
 from energydiag.pipeline.repairing import Examined, examine, plan_repair
 from energydiag.pipeline.splitting import check_apart, split_by_episode
 from energydiag.plan import TrainingPlan
-from energydiag.results import Changes, Diagnosis, Measurement, MetricChange, Repair
+from energydiag.results import (
+    BatchFacts,
+    Changes,
+    CheckpointDiagnosis,
+    CheckpointFacts,
+    Measurement,
+    MetricChange,
+    Repair,
+)
 from energydiag.results.changes import Change
 from energydiag.statistics.verdicts import compare
 from energydiag.training import loop
@@ -41,8 +49,13 @@ def compared(*verdicts: tuple[str, Change]) -> Changes:
     return Changes(("a", "b"), "unchanged", metrics)
 
 
-def diagnosed(*measurements: Measurement) -> Diagnosis:
-    return Diagnosis("healthy", {}, {"samples_used": "10"}, measurements, (), ())
+def diagnosed(*measurements: Measurement) -> CheckpointDiagnosis:
+    return CheckpointDiagnosis(
+        verdict="healthy",
+        checkpoint=CheckpointFacts(),
+        batch=BatchFacts(samples_used=10),
+        measurements=measurements,
+    )
 
 
 BETTER = compared(("top1.swap", "improved"))
@@ -62,7 +75,7 @@ ASTRAY = Measurement("field.correction_gain.k8", -0.3, "1", 10, (-0.4, -0.2))
         (BETTER, BETTER, diagnosed(ASTRAY), "not-improved"),
     ],
 )
-def test_what_counts(before: Changes, control: Changes, after: Diagnosis, verdict: str) -> None:
+def test_what_counts(before: Changes, control: Changes, after: CheckpointDiagnosis, verdict: str) -> None:
     assert judge_repair(before, control, after, diverged=False)[0] == verdict
     assert judge_repair(before, control, after, diverged=True)[0] == "diverged"
 

@@ -91,8 +91,8 @@ def test_the_numbers_are_those_of_the_tool(name: str) -> None:
 @pytest.mark.parametrize("name", RECORDED)
 def test_a_recorded_log_is_known_and_diagnosed(name: str) -> None:
     found = inspect_run(LOGS / name, batch_size=16, head="linear", tau=0.5)
-    assert found.batch["format"] == kind_of(name)
-    assert {"loss"} <= set(found.batch["series"].split(", "))
+    assert found.run.format == kind_of(name)
+    assert {"loss"} <= set(found.run.series)
     file = _found(_source(LOGS / name).place)[1]
     if file.is_file():
         start = file.read_bytes()[:65536]

@@ -88,7 +88,7 @@ def test_links_and_placeholders_are_text() -> None:
 
 def test_a_finding_is_known_again_but_not_in_another_file() -> None:
     def marks(path: str) -> list[str]:
-        made = replace(diagnosis(), checkpoint={**diagnosis().checkpoint, "path": path}, created="later")
+        made = replace(diagnosis(), checkpoint=replace(diagnosis().checkpoint, path=path), created="later")
         return [found["partialFingerprints"]["energydiagFinding/v1"] for found in check(made)["results"]]
 
     assert marks("runs/head_1.pt") == [
@@ -104,7 +104,7 @@ def test_files_are_named_from_the_working_folder_on(tmp_path: Path, monkeypatch:
         ("../head.pt", {"uri": "../head.pt"}),
         ("/elsewhere/ä.pt", {"uri": "file:///elsewhere/%C3%A4.pt"}),
     ):
-        made = replace(diagnosis(), checkpoint={**diagnosis().checkpoint, "path": path})
+        made = replace(diagnosis(), checkpoint=replace(diagnosis().checkpoint, path=path))
         assert check(made)["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"] == uri
 
 

@@ -15,7 +15,12 @@ from scipy import stats
 from energydiag import metrics
 from energydiag.metrics import Better
 from energydiag.pipeline.arms import over_seeds
-from energydiag.results import Diagnosis, Measurement
+from energydiag.results import (
+    BatchFacts,
+    CheckpointDiagnosis,
+    CheckpointFacts,
+    Measurement,
+)
 from energydiag.results.changes import MetricChange, overall
 from energydiag.statistics import Resampler
 from energydiag.statistics.tests import holm, student_chance, student_quantile
@@ -160,10 +165,15 @@ def test_a_mapping_of_one_side_has_no_rows() -> None:
 # two diagnoses of the same samples
 
 
-def side(values: np.ndarray, name: str = "auroc.swap", seed: int = 0) -> Diagnosis:
+def side(values: np.ndarray, name: str = "auroc.swap", seed: int = 0) -> CheckpointDiagnosis:
     estimate = Resampler(np.arange(len(values)), seed).mean(values)
     number = Measurement(name, estimate.value, "1", estimate.n, estimate.ci95, draws=estimate.draws)
-    return Diagnosis("healthy", {}, {"samples_used": str(len(values))}, (number,), (), ())
+    return CheckpointDiagnosis(
+        verdict="healthy",
+        checkpoint=CheckpointFacts(),
+        batch=BatchFacts(samples_used=len(values)),
+        measurements=(number,),
+    )
 
 
 def test_the_interval_is_that_of_the_paired_difference() -> None:

@@ -117,8 +117,8 @@ def next_step_of_many(fleet: Fleet, how: How, arguments: Sequence[str]) -> str |
     worst = next((r for r in fleet.diagnosed if r.root is not None and r.root.severity == fleet.verdict), None)
     if worst is None:
         return None
-    facts = worst.diagnosis.checkpoint if worst.diagnosis is not None else {}
-    of = ["--energies-of", facts["energies_of"]] if "energies_of" in facts else []
+    others = worst.diagnosis.checkpoint.energies_of if worst.diagnosis is not None else ""
+    of = ["--energies-of", others] if others else []
     report = shlex.join(["energydiag", "inspect", "checkpoint", as_argument(worst.checkpoint), *arguments, *of])
     merged = "" if how.shard is None else "\n      the same command with --merge in place of --shard joins all parts"
     return f"{report}{merged}"

@@ -37,9 +37,9 @@ def report(
 
 
 def _read(path: Path) -> Result:
-    from energydiag.results import SCHEMA_VERSION, Comparison, Diagnosis, Fleet, Repair
-    from energydiag.results.checking import checked
+    from energydiag.results import SCHEMA_VERSION
     from energydiag.results.reading import read_json
+    from energydiag.results.saved import saved_result
 
     try:
         # a result of our own has inert text alone, and reports need not ask whose it is
@@ -48,15 +48,12 @@ def _read(path: Path) -> Result:
         raise UnreadableFile(f"{path} is no JSON: {first_line(error)}.", "write it with --format json=PATH.") from error
     try:
         version = plain["schema_version"]
-        if version != SCHEMA_VERSION:
+        if version not in range(1, SCHEMA_VERSION + 1):
             raise UnreadableFile(
-                f"{path} has schema_version {str(version)[:20]}; this energydiag reads {SCHEMA_VERSION}.",
+                f"{path} has schema_version {str(version)[:20]}; this energydiag reads up to {SCHEMA_VERSION}.",
                 "upgrade energydiag.",
             )
-        kinds: dict[str, type[Result]] = {kind.kind: kind for kind in (Repair, Fleet, Comparison)}
-        # what is drawn trusts its types
-        found: Result = checked(kinds.get(plain["kind"], Diagnosis).from_dict(plain))
-        return found
+        return saved_result(plain)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise UnreadableFile(
             f"{path} is no energydiag result: {type(error).__name__} {first_line(error)[:200]}.",

@@ -10,7 +10,13 @@ from energydiag.atomic import write_with
 from energydiag.figures.figure import figures
 from energydiag.figures.plotting import styled
 from energydiag.inert import inert
-from energydiag.results import Comparison, Diagnosis, Fleet, Repair
+from energydiag.results import (
+    Comparison,
+    Diagnosis,
+    Fleet,
+    Repair,
+    RunDiagnosis,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -89,10 +95,10 @@ def _title(result: Diagnosis | Repair | Fleet | Comparison) -> str:
     if isinstance(result, Fleet):
         return f"{len(result.rows)} checkpoints, the worst {result.verdict}"
     cause = f": {result.findings[0].code} {result.findings[0].name}" if result.findings else ""
-    if "run" in result.batch:
-        log = Path(result.batch["run"])
+    if isinstance(result, RunDiagnosis):
+        log = Path(result.path)
         return f"{log.parent.name}/{log.name}  {result.verdict}{cause}"
-    return f"{Path(result.checkpoint.get('path', '')).name}  {result.verdict}{cause}".strip()
+    return f"{Path(result.path).name}  {result.verdict}{cause}".strip()
 
 
 def _save(canvas: Canvas, stem: Path) -> list[Path]:

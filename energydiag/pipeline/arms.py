@@ -24,7 +24,7 @@ from energydiag.pipeline.crew import Crew
 from energydiag.pipeline.inspecting import inspect
 from energydiag.pipeline.proof import indifferent
 from energydiag.plan import TrainingPlan
-from energydiag.results import Applied, Curve, Diagnosis, Measurement
+from energydiag.results import Applied, CheckpointDiagnosis, Curve, Measurement
 from energydiag.statistics.verdicts import fallen
 from energydiag.training.log import LogRow
 from energydiag.training.loop import TrainingOutcome, train
@@ -46,7 +46,7 @@ class Arm:
 
     energy: EnergyFunction
     outcome: TrainingOutcome | None
-    diagnosis: Diagnosis
+    diagnosis: CheckpointDiagnosis
 
     @property
     def reverted(self) -> bool:
@@ -118,16 +118,18 @@ class Bench:
         return worse_in_rehearsal(self._before, rehearsal(trained, self.validation), self.judged)
 
     @functools.cached_property
-    def _before(self) -> Diagnosis:
+    def _before(self) -> CheckpointDiagnosis:
         return rehearsal(self.energy, self.validation)
 
 
-def rehearsal(energy: EnergyFunction, validation: Batch) -> Diagnosis:
+def rehearsal(energy: EnergyFunction, validation: Batch) -> CheckpointDiagnosis:
     """What is measured of a function before it goes to the proof."""
     return inspect(energy, validation, seed=_REHEARSAL_SEED, limit=REHEARSAL_SAMPLES)
 
 
-def worse_in_rehearsal(before: Diagnosis, after: Diagnosis, judged: Sequence[str]) -> tuple[str, ...]:
+def worse_in_rehearsal(
+    before: CheckpointDiagnosis, after: CheckpointDiagnosis, judged: Sequence[str]
+) -> tuple[str, ...]:
     """The numbers of the proof that a repair seems to cost; see `energydiag.statistics.verdicts.fallen`."""
     named = [name for name in judged if name not in indifferent(before, judged)]
     return fallen(before, after, named)
@@ -164,7 +166,7 @@ def _glance(row: LogRow) -> str:
     )
 
 
-def together(arms: Sequence[Arm], seed: int) -> Diagnosis:
+def together(arms: Sequence[Arm], seed: int) -> CheckpointDiagnosis:
     """One diagnosis for runs with several seeds: the first run's, with numbers averaged over the runs."""
     measurements = over_seeds([arm.diagnosis.measurements for arm in arms], seed)
     return replace(arms[0].diagnosis, measurements=measurements)

@@ -22,7 +22,7 @@ from energydiag.pipeline.inspecting import inspect, inspect_checkpoint
 from energydiag.pipeline.limits import kept_to
 from energydiag.pipeline.loading import ModelOptions
 from energydiag.pipeline.naming import distinct_names
-from energydiag.results import Comparison, Diagnosis, Difference, Side, Skipped
+from energydiag.results import CheckpointDiagnosis, Comparison, Difference, Side, Skipped
 from energydiag.results.changes import overall
 from energydiag.statistics.verdicts import Number, changes, number_of
 
@@ -74,7 +74,7 @@ def diagnosed(
     models: Sequence[ModelOptions],
     progress: Callable[[str], None] | None,
     options: Mapping[str, Any],
-) -> dict[str, Diagnosis]:
+) -> dict[str, CheckpointDiagnosis]:
     """Every checkpoint's diagnosis with its draws, by name.
 
     Raises:
@@ -92,7 +92,7 @@ def diagnosed(
     shared = shared_form([Path(path) for path in checkpoints], each, read_batch(Path(dump)).batch)
     each = [replace(model, shared=shared) for model in each] if len(checkpoints) > 1 else each
 
-    def measured(name: str, path: str | Path, model: ModelOptions) -> Diagnosis:
+    def measured(name: str, path: str | Path, model: ModelOptions) -> CheckpointDiagnosis:
         def told(step: str) -> None:
             tell(f"{name}: {step}")
 
@@ -102,7 +102,10 @@ def diagnosed(
 
 
 def compare(
-    first: EnergyFunction | Diagnosis, second: EnergyFunction | Diagnosis, batch: Batch | None = None, **options: Any
+    first: EnergyFunction | CheckpointDiagnosis,
+    second: EnergyFunction | CheckpointDiagnosis,
+    batch: Batch | None = None,
+    **options: Any,
 ) -> Comparison:
     """Second against first, on the same samples.
 
@@ -127,7 +130,7 @@ def compare(
 
 
 def compare_diagnoses(
-    diagnoses: Mapping[str, Diagnosis],
+    diagnoses: Mapping[str, CheckpointDiagnosis],
     *,
     metrics: Sequence[str] = (),
     allowed: Mapping[str, str] | None = None,
@@ -181,26 +184,26 @@ def _of_form(state: Baseline) -> Baseline:
     return replace(state, numbers=numbers)
 
 
-def _notes(diagnosis: Diagnosis) -> Iterable[str]:
-    told = diagnosis.checkpoint.get("identity_told", "")
+def _notes(diagnosis: CheckpointDiagnosis) -> Iterable[str]:
+    told = diagnosis.checkpoint.identity_told
     return (*((f"{told}.",) if told else ()), *diagnosis.notes)
 
 
-def baseline_of(diagnosis: Diagnosis, name: str, metrics: Sequence[str] = ()) -> Baseline:
+def baseline_of(diagnosis: CheckpointDiagnosis, name: str, metrics: Sequence[str] = ()) -> Baseline:
     """A diagnosis as a side, with its draws."""
     wanted = [m for m in diagnosis.measurements if _wanted(m.name, metrics)]
-    head = diagnosis.checkpoint.get("head", "")
+    head = diagnosis.checkpoint.head
     known = {"head": head, "τ": f"{diagnosis.provenance['tau']:.4g}"}
     unlike = ("path", "energy", "identity", "identity_told", "energies_of")
-    facts = {key: str(value) for key, value in diagnosis.checkpoint.items() if key not in unlike}
-    paths = (diagnosis.checkpoint.get("path", ""),)
+    facts = {key: text for key, text in diagnosis.checkpoint.texts().items() if key not in unlike}
+    paths = (diagnosis.checkpoint.path,)
     side = Side(name, paths, {**facts, "τ": known["τ"], "diagnosis": _finding(diagnosis)})
     known = {key: value for key, value in known.items() if value}
-    numbers = tuple(number_of(m, diagnosis.freedom, known) for m in wanted)
+    numbers = tuple(number_of(m, diagnosis.batch.freedom, known) for m in wanted)
     return Baseline("checkpoints", side, numbers, paired_by(diagnosis))
 
 
-def _finding(diagnosis: Diagnosis) -> str:
+def _finding(diagnosis: CheckpointDiagnosis) -> str:
     first = f": {diagnosis.findings[0].code} {diagnosis.findings[0].name}" if diagnosis.findings else ""
     return f"{diagnosis.verdict}{first}"
 
@@ -211,13 +214,13 @@ def _wanted(name: str, metrics: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in metrics)
 
 
-def paired_by(diagnosis: Diagnosis) -> dict[str, str]:
+def paired_by(diagnosis: CheckpointDiagnosis) -> dict[str, str]:
     """What must be the same for another diagnosis to be paired with this one; empty texts where it is not known."""
     return {
-        "batch_sha256": diagnosis.batch.get("sha256", ""),
+        "batch_sha256": diagnosis.batch.sha256,
         "seed": str(diagnosis.provenance.get("seed", "")),
         "swap_size": str(diagnosis.provenance.get("swap_size", "")),
-        "samples_used": diagnosis.batch.get("samples_used", ""),
+        "samples_used": str(diagnosis.batch.samples_used),
     }
 
 

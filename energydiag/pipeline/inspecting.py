@@ -25,7 +25,7 @@ from energydiag.pipeline.identifying import check_fit, identified
 from energydiag.pipeline.inspecting_run import RUN_RULES
 from energydiag.pipeline.loading import ModelOptions, open_checkpoint
 from energydiag.probes import Evidence, MeasuringSettings, run_probes
-from energydiag.results import Diagnosis, Skipped
+from energydiag.results import BatchFacts, CheckpointDiagnosis, CheckpointFacts, Skipped
 from energydiag.rules import judge
 
 Progress = Callable[[str], None]
@@ -45,7 +45,7 @@ def inspect(
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
     progress: Progress | None = None,
-) -> Diagnosis:
+) -> CheckpointDiagnosis:
     """Measures an energy function on a batch and says what it suffers from.
 
     Args:
@@ -94,7 +94,7 @@ def inspect(
     judged = judge(answer.measurements, select, ignore)
     if evidence.batching:
         notes.append(f"The model cannot be batched over candidates and ran row by row: {evidence.batching}.")
-    return Diagnosis(
+    return CheckpointDiagnosis(
         verdict=judged.verdict,
         checkpoint=_describe_model(evidence),
         batch=describe_batch(batch, usable),
@@ -129,7 +129,7 @@ def inspect_checkpoint(
     *,
     command: Iterable[str] = (),
     **options: Any,
-) -> Diagnosis:
+) -> CheckpointDiagnosis:
     """`inspect` on files, with what the result should say of them.
 
     Args:
@@ -153,13 +153,8 @@ def inspect_checkpoint(
     return replace(
         diagnosis,
         notes=(*diagnosis.notes, *notes),
-        checkpoint={**facts, **diagnosis.checkpoint},
-        batch={
-            "path": str(dump),
-            "format": loaded.file.format,
-            "sha256": check.sha256(),
-            **diagnosis.batch,
-        },
+        checkpoint=with_file(diagnosis.checkpoint, facts),
+        batch=replace(diagnosis.batch, path=str(dump), format=loaded.file.format, sha256=check.sha256()),
         skipped=diagnosis.skipped + tuple(unread),
         provenance={**diagnosis.provenance, "command": list(command)},
     )
@@ -190,15 +185,17 @@ def positive_number(text: str) -> float | None:
     return value if 0 < value < math.inf else None
 
 
-def _describe_model(evidence: Evidence) -> dict[str, str]:
+def _describe_model(evidence: Evidence) -> CheckpointFacts:
     energy = evidence.energy
-    return {
-        "architecture": energy.architecture,
-        **{key: value for key, value in energy.settings.items() if key != "architecture"},
-        **_called(evidence),
-        "energy": evidence.reading.describe(),
-        "parameters": str(energy.parameter_count),
-    }
+    return CheckpointFacts.of(
+        {
+            "architecture": energy.architecture,
+            **{key: value for key, value in energy.settings.items() if key != "architecture"},
+            **_called(evidence),
+            "energy": evidence.reading.describe(),
+            "parameters": str(energy.parameter_count),
+        }
+    )
 
 
 def _called(evidence: Evidence) -> dict[str, str]:
@@ -211,12 +208,17 @@ def _called(evidence: Evidence) -> dict[str, str]:
     return {} if text == DIRECT.described() else {"called": text}
 
 
-def describe_batch(batch: Batch, usable: Batch) -> dict[str, str]:
-    """What a batch holds, and how much of it can be used, as text."""
-    return {
-        "samples": str(len(batch)),
-        "samples_used": str(len(usable)),
-        "episodes": "unknown" if usable.episode is None else str(len(torch.unique(usable.episode))),
-        "hidden": str(list(batch.hidden.shape)),
-        "actions": str(list(batch.actions.shape)),
-    }
+def describe_batch(batch: Batch, usable: Batch) -> BatchFacts:
+    """What a batch holds, and how much of it can be used."""
+    return BatchFacts(
+        samples=len(batch),
+        samples_used=len(usable),
+        episodes=None if usable.episode is None else len(torch.unique(usable.episode)),
+        hidden=tuple(batch.hidden.shape),
+        actions=tuple(batch.actions.shape),
+    )
+
+
+def with_file(model: CheckpointFacts, file: Mapping[str, str]) -> CheckpointFacts:
+    """What the module says of itself, and of its file what the module does not."""
+    return CheckpointFacts.of({**file, **model.texts()})

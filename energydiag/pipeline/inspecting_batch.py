@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from energydiag.batches import read_batch
 from energydiag.pipeline.inspecting import describe_batch
 from energydiag.pipeline.splitting import usable
 from energydiag.probes import measure_data
-from energydiag.results import Diagnosis, Skipped
+from energydiag.results import BatchDiagnosis, Skipped
 from energydiag.rules import judge
 
 DATA_RULES = "ED6"
@@ -30,7 +31,7 @@ def inspect_batch(
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
     command: Iterable[str] = (),
-) -> Diagnosis:
+) -> BatchDiagnosis:
     """Measures a batch dump and says what it suffers from.
 
     Args:
@@ -54,15 +55,14 @@ def inspect_batch(
     notes = []
     if batch.episode is None:
         notes.append("The dump names no episodes; intervals take samples as independent and may be too narrow.")
-    return Diagnosis(
+    return BatchDiagnosis(
         verdict=judged.verdict,
-        checkpoint={},
-        batch={
-            "path": str(path),
-            "format": loaded.file.format,
-            "sha256": check.sha256(),
-            **describe_batch(loaded.batch, batch.select(usable(batch))),
-        },
+        batch=replace(
+            describe_batch(loaded.batch, batch.select(usable(batch))),
+            path=str(path),
+            format=loaded.file.format,
+            sha256=check.sha256(),
+        ),
         measurements=answer.measurements,
         findings=judged.findings,
         inconclusive=judged.inconclusive,

@@ -25,8 +25,8 @@ from energydiag.fleet import Done, Executor, Here, OnRay, Processes, Store, core
 from energydiag.pipeline.identifying import shared_form
 from energydiag.pipeline.inspecting import inspect_checkpoint
 from energydiag.pipeline.loading import ModelOptions
-from energydiag.results import Diagnosis, Fleet, Inspected
-from energydiag.results.checking import checked
+from energydiag.results import BatchFacts, CheckpointDiagnosis, Fleet, Inspected
+from energydiag.results.codec import built, plain
 from energydiag.rules import judge
 
 Progress = Callable[[str], None]
@@ -138,7 +138,7 @@ def inspect_many(
     else:
         rows = [*kept.rows, *job.measured(missing, _executor(workers, ray, model, len(missing)), tell)]
     rows.sort(key=lambda row: (row.step is None, row.step or 0, natural(row.checkpoint)))
-    told = next((row.diagnosis.batch for row in rows if row.diagnosis is not None), {"path": str(dump)})
+    told = next((row.diagnosis.batch for row in rows if row.diagnosis is not None), BatchFacts(path=str(dump)))
     return Fleet(
         rows=tuple(rows),
         batch=told,
@@ -242,11 +242,11 @@ class _Job:
         Who may write into the folder can still make up its measurements: that they are true, measuring alone can tell.
         """
         try:
-            row: Inspected = checked(_row(path, kept["answer"]))
+            row = _row(path, kept["answer"])
             found = row.diagnosis
             if found is None:
                 return row
-            of = found.checkpoint.get("sha256"), found.batch.get("sha256"), found.energydiag_version
+            of = found.checkpoint.sha256, found.batch.sha256, found.energydiag_version
             judged = judge(found.measurements, self.options.get("select", ()), self.options.get("ignore", ()))
             same = (found.verdict, found.findings, found.inconclusive) == (
                 judged.verdict,
@@ -257,7 +257,7 @@ class _Job:
             return None
         if of != (hash_, self.batch_hash, __version__) or not same:
             return None
-        return replace(row, diagnosis=replace(found, batch={**found.batch, "path": self.dump}))
+        return replace(row, diagnosis=replace(found, batch=replace(found.batch, path=self.dump)))
 
     def measured(
         self, missing: Sequence[tuple[Path, str | None]], executor: Executor, tell: Progress
@@ -349,15 +349,18 @@ def _hash(path: Path) -> str | None:
         return None
 
 
-def _answer(step: int | None, diagnosis: Diagnosis | None, error: str = "", next_step: str = "") -> dict[str, Any]:
-    found = None if diagnosis is None else diagnosis.to_dict()
+def _answer(
+    step: int | None, diagnosis: CheckpointDiagnosis | None, error: str = "", next_step: str = ""
+) -> dict[str, Any]:
+    found = None if diagnosis is None else plain(diagnosis)
     return {"step": step, "diagnosis": found, "error": error, "next_step": next_step}
 
 
 def _row(path: Path, answer: Mapping[str, Any]) -> Inspected:
     """The answer for a checkpoint at this path; the same file may have been measured under another one."""
     step = step_in_name(path) if answer["step"] is None else answer["step"]
-    row = Inspected.from_dict({**answer, "checkpoint": str(path), "step": step})
+    row = built(Inspected, {**answer, "checkpoint": str(path), "step": step})
     if row.diagnosis is None:
         return row
-    return replace(row, diagnosis=replace(row.diagnosis, checkpoint={**row.diagnosis.checkpoint, "path": str(path)}))
+    own = replace(row.diagnosis.checkpoint, path=str(path))
+    return replace(row, diagnosis=replace(row.diagnosis, checkpoint=own))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from energydiag import __version__
-from energydiag.results import Curve, Diagnosis
+from energydiag.results import Curve, RunDiagnosis, RunFacts
 from energydiag.rules import judge
 from energydiag.runs import Limits, RunLog, Series, Told, limits_of, measure_run, read_run
 from energydiag.runs.energies import gap_of
@@ -33,7 +33,7 @@ def inspect_run(
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
     command: Iterable[str] = (),
-) -> Diagnosis:
+) -> RunDiagnosis:
     """Measures the log of a training run and says what the run suffers from.
 
     Args:
@@ -56,10 +56,9 @@ def inspect_run(
     limits = limits_of(log, Told(batch_size, negatives, head, tau))
     answer = measure_run(log, limits)
     judged = judge(answer.measurements, select, ignore)
-    return Diagnosis(
+    return RunDiagnosis(
         verdict=judged.verdict,
-        checkpoint={},
-        batch=_describe(log, limits),
+        run=_describe(log, limits),
         measurements=answer.measurements,
         findings=judged.findings,
         inconclusive=judged.inconclusive,
@@ -78,18 +77,17 @@ def inspect_run(
     )
 
 
-def _describe(log: RunLog, limits: Limits) -> dict[str, str]:
-    first = min(float(series.step[0]) for series in log.series.values())
-    last = max(float(series.step[-1]) for series in log.series.values())
-    return {
-        "run": log.path,
-        "format": log.format,
-        "sha256": log.sha256,
-        "rows": str(log.rows),
-        "steps": f"{first:.10g} to {last:.10g}",
-        "series": ", ".join(log.series),
-        "limits": ", ".join(limits.facts),
-    }
+def _describe(log: RunLog, limits: Limits) -> RunFacts:
+    return RunFacts(
+        path=log.path,
+        format=log.format,
+        sha256=log.sha256,
+        rows=log.rows,
+        first_step=min(float(series.step[0]) for series in log.series.values()),
+        last_step=max(float(series.step[-1]) for series in log.series.values()),
+        series=tuple(log.series),
+        limits=tuple(limits.facts),
+    )
 
 
 def _notes(log: RunLog, limits: Limits) -> Iterable[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from energydiag.batch import Batch
 from energydiag.metrics import GAIN_8, part, proof
-from energydiag.results import Changes, Diagnosis
+from energydiag.results import Changes, CheckpointDiagnosis
 from energydiag.results.repair import RepairVerdict
 
 TIES = 0.5
@@ -18,7 +18,7 @@ def proof_names(heldout: Batch) -> tuple[str, ...]:
     return proof(heldout.policy_actions is not None)
 
 
-def lost(before: Diagnosis, after: Diagnosis, names: Sequence[str]) -> tuple[str, ...]:
+def lost(before: CheckpointDiagnosis, after: CheckpointDiagnosis, names: Sequence[str]) -> tuple[str, ...]:
     """Numbers of the proof that could be measured before and cannot be any more.
 
     The other way round is no harm: a dead energy leads nowhere, and so has no gain to be compared with.
@@ -26,7 +26,7 @@ def lost(before: Diagnosis, after: Diagnosis, names: Sequence[str]) -> tuple[str
     return tuple(n for n in names if before.measurement(n) is not None and after.measurement(n) is None)
 
 
-def indifferent(before: Diagnosis, names: Sequence[str]) -> tuple[str, ...]:
+def indifferent(before: CheckpointDiagnosis, names: Sequence[str]) -> tuple[str, ...]:
     """AUROCs of the proof that were ½ since all energies tied: an energy without any preference has none to lose."""
     found = {name: before.measurement(name) for name in names if part(name, "auroc")}
     return tuple(name for name, m in found.items() if m is not None and m.value == TIES and m.ci95 == (TIES, TIES))
@@ -35,7 +35,7 @@ def indifferent(before: Diagnosis, names: Sequence[str]) -> tuple[str, ...]:
 def judge_repair(
     against_before: Changes,
     against_control: Changes,
-    after: Diagnosis,
+    after: CheckpointDiagnosis,
     *,
     diverged: bool,
     lost: Sequence[str] = (),

@@ -15,7 +15,7 @@ from energydiag.fixes.planning import Planned
 from energydiag.folder_lock import FolderLock, is_lock
 from energydiag.pipeline.arms import Progress
 from energydiag.pipeline.identifying import identified, shared_form
-from energydiag.pipeline.inspecting import ASSUMED_TAU, positive_number
+from energydiag.pipeline.inspecting import ASSUMED_TAU, positive_number, with_file
 from energydiag.pipeline.inspecting_run import inspect_run
 from energydiag.pipeline.loading import ModelOptions, open_checkpoint
 from energydiag.pipeline.repairing import RepairOptions, assist, examine, fix_and_retrain, plan_repair
@@ -127,12 +127,12 @@ def repair_checkpoint(
     provenance: dict[str, Any] = {"checkpoint_sha256": facts["sha256"], "heldout_sha256": proof.check().sha256()}
     provenance |= {"command": list(command)}
     provenance |= {} if training is None else {"train_sha256": training.check().sha256()}
-    provenance |= {} if of_run is None else {"run_sha256": of_run.batch["sha256"]}
+    provenance |= {} if of_run is None else {"run_sha256": of_run.run.sha256}
     provenance |= {} if ranks.size == 1 else {"processes": ranks.size}
     with lock or nullcontext():
         repair = fix_and_retrain(energy, train_batch, heldout, options, out=out, facts=provenance, progress=progress)
         before = repair.arms["before"]
-        told = replace(before, checkpoint={**facts, **before.checkpoint})
+        told = replace(before, checkpoint=with_file(before.checkpoint, facts))
         repair = replace(repair, arms={**repair.arms, "before": told})
         write_text(out / "result.json", repair.to_json())
     planned = Planned(options.base, (), repair.skipped)

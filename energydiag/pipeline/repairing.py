@@ -37,7 +37,7 @@ from energydiag.pipeline.inspecting import inspect
 from energydiag.pipeline.proof import indifferent, judge_repair, lost, proof_names
 from energydiag.pipeline.splitting import check_apart, positions_by_episode, split_by_episode, usable
 from energydiag.plan import TrainingPlan
-from energydiag.results import Ablation, Applied, Diagnosis, Measurement, Repair, Skipped
+from energydiag.results import Ablation, Applied, CheckpointDiagnosis, Measurement, Repair, Skipped
 from energydiag.results.repair import Variant
 from energydiag.rules import judge
 from energydiag.statistics.verdicts import compare
@@ -323,7 +323,7 @@ def _repaired(
 
 
 def _ablate(
-    planned: Planned, base: TrainingPlan, patient: Patient, workshop: Workshop, whole: Diagnosis
+    planned: Planned, base: TrainingPlan, patient: Patient, workshop: Workshop, whole: CheckpointDiagnosis
 ) -> tuple[Ablation, ...]:
     found = []
     names_of_proof = proof_names(workshop.heldout)
@@ -340,7 +340,7 @@ def _ablate(
     return tuple(found)
 
 
-def _nothing_done(before: Diagnosis, planned: Planned, facts: Mapping[str, Any] | None) -> Repair:
+def _nothing_done(before: CheckpointDiagnosis, planned: Planned, facts: Mapping[str, Any] | None) -> Repair:
     found = [finding.code for finding in before.findings]
     told = f"No fix that can be applied handles what was found ({', '.join(found)})" if found else "Nothing was found"
     return Repair(

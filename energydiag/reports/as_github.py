@@ -80,13 +80,8 @@ def _notes(result: Result) -> Iterable[_Note]:
     return _repair_notes(result) if isinstance(result, Repair) else _diagnosis_notes(result)
 
 
-def _subject(diagnosis: Diagnosis) -> str:
-    """The file that a diagnosis is about."""
-    return diagnosis.checkpoint.get("path", diagnosis.batch.get("run", diagnosis.batch.get("path", "")))
-
-
 def _diagnosis_notes(diagnosis: Diagnosis) -> Iterable[_Note]:
-    path = _subject(diagnosis)
+    path = diagnosis.path
     if not diagnosis.findings:
         yield _Note(
             "notice", "energydiag", (f"{headline(diagnosis)} in {path}" if path else headline(diagnosis),), path
@@ -117,7 +112,7 @@ def _fleet_notes(fleet: Fleet) -> Iterable[_Note]:
 
 def _repair_notes(repair: Repair) -> Iterable[_Note]:
     before = repair.arms.get("before")
-    path = repair.checkpoint or ("" if before is None else _subject(before))
+    path = repair.checkpoint or ("" if before is None else before.path)
     level: Level = "notice" if repair.accepted else "error"
     yield _Note(level, "energydiag repair", (repair_headline(repair), *repair.reasons[:20]), path)
     for side, comparison in (("before", repair.against_before), ("the control", repair.comparison)):

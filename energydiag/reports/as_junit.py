@@ -75,11 +75,11 @@ def _suite(result: Result) -> str:
     if isinstance(result, Comparison):
         path = first_name(result)
     elif isinstance(result, Fleet):
-        path = result.batch.get("path", "")
+        path = result.batch.path
     elif isinstance(result, Repair):
         path = result.checkpoint
     else:
-        path = result.checkpoint.get("path", result.batch.get("run", ""))
+        path = result.path
     return _legal(f"{result.kind} {path}".rstrip())
 
 

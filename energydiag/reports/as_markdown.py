@@ -10,12 +10,12 @@ from energydiag.reports.fleet_markdown import fleet_blocks
 from energydiag.reports.markdown import bullets, code, commands, fitted, folded, plain, table
 from energydiag.reports.report import Look, Report, Result
 from energydiag.reports.wording import (
+    about,
     amount,
     arm_rows,
     chosen,
     config_line,
     headline,
-    identity_line,
     interval,
     model_line,
     parameters,
@@ -26,7 +26,19 @@ from energydiag.reports.wording import (
     short,
     variant,
 )
-from energydiag.results import Changes, Comparison, Diagnosis, Finding, Fleet, Measurement, Repair, Skipped
+from energydiag.results import (
+    BatchDiagnosis,
+    Changes,
+    CheckpointDiagnosis,
+    Comparison,
+    Diagnosis,
+    Finding,
+    Fleet,
+    Measurement,
+    Repair,
+    RunDiagnosis,
+    Skipped,
+)
 
 _INTERVAL = "95 % interval"
 
@@ -44,8 +56,9 @@ def _diagnosis(diagnosis: Diagnosis, look: Look) -> Iterable[str]:
     yield _subject(diagnosis)
     if told := config_line(diagnosis.provenance):
         yield f"Config: {plain(told)}"
-    if told := identity_line(diagnosis.checkpoint):
-        yield f"Identity: {plain(told)}"
+    lines = dict(about(diagnosis))
+    if "identity" in lines:
+        yield f"Identity: {plain(lines['identity'])}"
     by_name = {m.name: m for m in diagnosis.measurements}
     roots = [f for f in diagnosis.findings if f.explained_by is None]
     for title, root in zip(["The cause", *["Also"] * len(roots)], roots, strict=False):
@@ -67,19 +80,19 @@ def _diagnosis(diagnosis: Diagnosis, look: Look) -> Iterable[str]:
 
 def _subject(diagnosis: Diagnosis) -> str:
     """What was measured on what."""
-    if "run" in diagnosis.batch:
-        return f"run {code(diagnosis.batch['run'])}"
-    paths = (("checkpoint", diagnosis.checkpoint), ("batch", diagnosis.batch))
-    parts = [f"{label} {code(facts['path'])}" for label, facts in paths if "path" in facts]
-    return ", ".join([*parts, f"samples: {plain(samples_line(diagnosis.batch))}"])
+    parts = [f"{label} {code(facts.path)}" for label, facts in diagnosis.facts().items() if facts.path]
+    if isinstance(diagnosis, CheckpointDiagnosis | BatchDiagnosis):
+        parts.append(f"samples: {plain(samples_line(diagnosis.batch))}")
+    return ", ".join(parts)
 
 
 def _facts(diagnosis: Diagnosis) -> str:
     """What is known of the inputs."""
-    if "run" in diagnosis.batch:
-        return f"Log: {plain(run_line(diagnosis.batch))}."
-    model = f"Model: {plain(model_line(diagnosis.checkpoint))}. " if diagnosis.checkpoint else ""
-    return f"{model}Shapes: {plain(shapes_line(diagnosis.batch))}."
+    if isinstance(diagnosis, RunDiagnosis):
+        return f"Log: {plain(run_line(diagnosis.run))}."
+    model = f"Model: {plain(model_line(diagnosis.checkpoint))}. " if isinstance(diagnosis, CheckpointDiagnosis) else ""
+    shapes = shapes_line(diagnosis.batch) if isinstance(diagnosis, CheckpointDiagnosis | BatchDiagnosis) else ""
+    return f"{model}Shapes: {plain(shapes)}."
 
 
 def _cause(

@@ -21,7 +21,19 @@ from energydiag.reports.comparison_wording import limit_line, side_of
 from energydiag.reports.locations import in_repository
 from energydiag.reports.report import Look, Report, Result
 from energydiag.reports.wording import alternatives, amount, interval, repair_headline, short
-from energydiag.results import Comparison, Diagnosis, Finding, Fleet, MetricChange, Repair, Skipped
+from energydiag.results import (
+    BatchFacts,
+    CheckpointFacts,
+    Comparison,
+    Diagnosis,
+    Finding,
+    Fleet,
+    MetricChange,
+    Repair,
+    RunFacts,
+    Skipped,
+    codec,
+)
 
 Level = Literal["error", "warning", "note", "none"]
 
@@ -103,12 +115,8 @@ def _all(result: Result) -> tuple[list[_Hit], list[_Notice]]:
         return _repair_hits(result)
     if isinstance(result, Comparison):
         return _compared_hits(result)
-    path = _subject(result)
+    path = result.path
     return list(_hits(result, path)), [*_open(result.inconclusive, path, "note"), *_open(result.skipped, path, "none")]
-
-
-def _subject(diagnosis: Diagnosis) -> str:
-    return diagnosis.checkpoint.get("path", diagnosis.batch.get("run", diagnosis.batch.get("path", "")))
 
 
 def _open(skipped: Iterable[Skipped], path: str, level: Level) -> Iterable[_Notice]:
@@ -136,7 +144,7 @@ def _level(finding: Finding) -> Level:
 def _repair_hits(repair: Repair) -> tuple[list[_Hit], list[_Notice]]:
     """Whether it counts, every number that got worse, and what is still found afterwards."""
     before, after = repair.arms.get("before"), repair.arms.get("after")
-    source = "" if before is None else _subject(before)
+    source = "" if before is None else before.path
     path = repair.checkpoint or source
     hits = []
     if not repair.accepted:
@@ -253,8 +261,13 @@ def _invocation(result: Result, notices: Sequence[_Notice]) -> dict[str, Any]:
 
 
 def _inputs(result: Result) -> dict[str, Any]:
-    facts = {"batch": getattr(result, "batch", {}), "checkpoint": getattr(result, "checkpoint", {})}
-    return {name: _plain(known) for name, known in facts.items() if known}
+    if isinstance(result, Diagnosis):
+        return {name: _known(facts) for name, facts in result.facts().items()}
+    return {"batch": _known(result.batch)} if isinstance(result, Fleet) else {}
+
+
+def _known(facts: CheckpointFacts | BatchFacts | RunFacts) -> Any:
+    return _plain({name: value for name, value in codec.plain(facts).items() if value})
 
 
 def _text(text: str) -> str:

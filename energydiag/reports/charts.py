@@ -34,6 +34,7 @@ from energydiag.results import (
     Measurement,
     MetricChange,
     Repair,
+    RunDiagnosis,
 )
 
 _NONE = Limit(0.0, "no change")
@@ -55,7 +56,7 @@ def charts_of(result: Diagnosis | Repair | Fleet) -> Iterable[Chart]:
         return _of_repair(result)
     if isinstance(result, Fleet):
         return _of_fleet(result)
-    return _of_run(result) if "run" in result.batch else _of_diagnosis(result)
+    return _of_run(result) if isinstance(result, RunDiagnosis) else _of_diagnosis(result)
 
 
 def source_name(name: str) -> str:

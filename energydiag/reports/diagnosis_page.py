@@ -18,13 +18,9 @@ from energydiag.reports.page_parts import (
 )
 from energydiag.reports.report import Look
 from energydiag.reports.wording import (
+    about,
     config_line,
     headline,
-    identity_line,
-    model_line,
-    run_line,
-    samples_line,
-    shapes_line,
 )
 from energydiag.results import Diagnosis
 
@@ -39,12 +35,13 @@ def diagnosis_page(diagnosis: Diagnosis, look: Look) -> Page:
         figures_section(charts_of(diagnosis)),
         small_print(diagnosis.notes, diagnosis.inconclusive, diagnosis.skipped),
         measurements_section(diagnosis.measurements),
-        provenance_section(diagnosis.provenance, {"Checkpoint": diagnosis.checkpoint, "Batch or log": diagnosis.batch}),
+        provenance_section(
+            diagnosis.provenance, {n.capitalize(): facts.texts() for n, facts in diagnosis.facts().items()}
+        ),
     )
     word, _, sentence = headline(diagnosis).partition(": ")
-    what = "run" if "run" in diagnosis.batch else "checkpoint" if diagnosis.checkpoint else "batch"
     return Page(
-        kind=f"Diagnosis of a {what}",
+        kind=f"Diagnosis of a {diagnosis.subject}",
         word=word.capitalize(),
         tone=tone(diagnosis.verdict),
         headline=f"{sentence[:1].upper()}{sentence[1:]}",
@@ -59,15 +56,4 @@ def diagnosis_page(diagnosis: Diagnosis, look: Look) -> Page:
 def _facts(diagnosis: Diagnosis) -> Iterable[tuple[str, str]]:
     if told := config_line(diagnosis.provenance):
         yield "Config", told
-    if "run" in diagnosis.batch:
-        yield "Run", diagnosis.batch["run"]
-        yield "Log", run_line(diagnosis.batch)
-        return
-    for label, facts in (("Checkpoint", diagnosis.checkpoint), ("Batch", diagnosis.batch)):
-        if "path" in facts:
-            yield label, facts["path"]
-    if diagnosis.checkpoint:
-        yield "Model", model_line(diagnosis.checkpoint)
-        if told := identity_line(diagnosis.checkpoint):
-            yield "Identity", told
-    yield "Samples", f"{samples_line(diagnosis.batch)}; {shapes_line(diagnosis.batch)}"
+    yield from ((label.capitalize(), text) for label, text in about(diagnosis))

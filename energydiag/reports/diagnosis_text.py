@@ -13,17 +13,13 @@ from rich.text import Text
 from energydiag.inert import inert
 from energydiag.reports.report import Look
 from energydiag.reports.wording import (
+    about,
     alternatives,
     amount,
     chosen,
     config_line,
     headline,
-    identity_line,
     interval,
-    model_line,
-    run_line,
-    samples_line,
-    shapes_line,
 )
 from energydiag.results import Diagnosis, Finding, Measurement
 
@@ -49,25 +45,9 @@ def diagnosis_parts(diagnosis: Diagnosis, look: Look) -> Iterable[RenderableType
 
 def _headline(diagnosis: Diagnosis) -> RenderableType:
     lines = Text(headline(diagnosis), style=COLOURS[diagnosis.verdict])
-    for label, told in (*_subject(diagnosis), *(("config", c) for c in [config_line(diagnosis.provenance)] if c)):
+    for label, told in (*about(diagnosis), *(("config", c) for c in [config_line(diagnosis.provenance)] if c)):
         lines.append(f"\n{label:<11}", style="dim").append(inert(told), style="default")
     return Panel(lines, border_style=COLOURS[diagnosis.verdict].split()[-1], padding=(0, 1))
-
-
-def _subject(diagnosis: Diagnosis) -> Iterable[tuple[str, str]]:
-    """What was measured, line by line."""
-    if "run" in diagnosis.batch:
-        yield "run", diagnosis.batch["run"]
-        yield "log", run_line(diagnosis.batch)
-        return
-    for label, facts in (("checkpoint", diagnosis.checkpoint), ("batch", diagnosis.batch)):
-        if "path" in facts:
-            yield label, facts["path"]
-    if diagnosis.checkpoint:
-        yield "model", model_line(diagnosis.checkpoint)
-        if told := identity_line(diagnosis.checkpoint):
-            yield "identity", told
-    yield "samples", f"{samples_line(diagnosis.batch)}; {shapes_line(diagnosis.batch)}"
 
 
 def _cause(

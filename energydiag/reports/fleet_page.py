@@ -40,7 +40,7 @@ def fleet_page(fleet: Fleet, look: Look) -> Page:
         next_section(look.next_command),
         figures_section(charts_of(fleet)),
         _each(fleet, names),
-        provenance_section(fleet.provenance, {"Batch": fleet.batch}),
+        provenance_section(fleet.provenance, {"Batch": fleet.batch.texts()}),
     )
     word, _, sentence = fleet_headline(fleet).partition(": ")
     known = {"CRITICAL": "critical", "WARNING": "warning", "HEALTHY": "healthy", "UNKNOWN": "no result"}

@@ -35,7 +35,7 @@ def failed_line(fleet: Fleet) -> str:
 def fleet_identity(fleet: Fleet) -> str:
     """What is proven of the models, by the checkpoint that it was proven on; else what was assumed of the first."""
     told = [(row, row.diagnosis.checkpoint) for row in fleet.rows if row.diagnosis is not None]
-    told.sort(key=lambda each: each[1].get("identity") != "same")
+    told.sort(key=lambda each: each[1].identity != "same")
     if not told or not identity_line(told[0][1]):
         return ""
     row, facts = told[0]
@@ -49,8 +49,8 @@ def _counted(count: int) -> str:
 def batch_line(fleet: Fleet) -> str:
     """What all were measured on."""
     facts = fleet.batch
-    samples = samples_line(facts) if facts.keys() >= {"samples", "samples_used", "episodes"} else ""
-    return ": ".join(part for part in (facts.get("path", ""), samples) if part)
+    samples = samples_line(facts) if facts.samples else ""
+    return ": ".join(part for part in (facts.path, samples) if part)
 
 
 def labels(rows: Sequence[Inspected]) -> list[str]:

@@ -262,7 +262,7 @@ def tiles(diagnosis: Diagnosis) -> Tiles | None:
     shown = []
     for name, known in metrics.tiles().items():
         m = diagnosis.measurement(name)
-        if m is None or known.tile is None or (diagnosis.checkpoint and metrics.part(name, "data")):
+        if m is None or known.tile is None or (diagnosis.subject == "checkpoint" and metrics.part(name, "data")):
             continue
         ends_of = m.ci95 or (m.value, m.value)
         scale = None if known.within is None else gauge(m.value, ends_of, known.within, known.chance)

@@ -62,14 +62,14 @@ def _facts(repair: Repair) -> Iterable[tuple[str, str]]:
     if told := config_line(repair.provenance):
         yield "Config", told
     before = repair.arms.get("before")
-    if before is not None and "path" in before.checkpoint:
-        yield "Checkpoint", before.checkpoint["path"]
+    if before is not None and before.checkpoint.path:
+        yield "Checkpoint", before.checkpoint.path
         if told := identity_line(before.checkpoint):
             yield "Identity", told
     if repair.checkpoint:
         yield "Repaired", repair.checkpoint
-    if before is not None and "path" in before.batch:
-        yield "Held out", before.batch["path"]
+    if before is not None and before.batch.path:
+        yield "Held out", before.batch.path
     if repair.arms:
         yield "Verdicts", ", ".join(f"{arm}: {diagnosis.verdict}" for arm, diagnosis in repair.arms.items())
 

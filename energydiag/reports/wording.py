@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from energydiag.inert import inert
 from energydiag.metrics import names, part, unit_shown
-from energydiag.results import Diagnosis, Measurement, MetricChange, Repair
+from energydiag.results import (
+    BatchDiagnosis,
+    BatchFacts,
+    CheckpointDiagnosis,
+    CheckpointFacts,
+    Diagnosis,
+    Measurement,
+    MetricChange,
+    Repair,
+    RunDiagnosis,
+    RunFacts,
+)
 
 
 def headline(diagnosis: Diagnosis) -> str:
     """First line of a diagnosis."""
     if diagnosis.verdict == "critical":
-        subject = "run" if "run" in diagnosis.batch else "energy head" if diagnosis.checkpoint else "batch"
+        subject = {"checkpoint": "energy head"}.get(diagnosis.subject, diagnosis.subject)
         return f"CRITICAL: this {subject} cannot be relied on"
     if diagnosis.verdict == "warning":
         return "WARNING: something needs a look"
@@ -51,7 +62,11 @@ def chosen(diagnosis: Diagnosis, details: bool) -> list[Measurement]:
     named = {m.name: m for m in diagnosis.measurements}
     if details:
         return list(named.values())
-    return [named[name] for name in names("key") if name in named and not (diagnosis.checkpoint and part(name, "data"))]
+    return [
+        named[name]
+        for name in names("key")
+        if name in named and not (diagnosis.subject == "checkpoint" and part(name, "data"))
+    ]
 
 
 def arm_rows(repair: Repair, names: Iterable[str]) -> list[tuple[str, ...]]:
@@ -64,17 +79,30 @@ def arm_rows(repair: Repair, names: Iterable[str]) -> list[tuple[str, ...]]:
     return rows
 
 
-def model_line(facts: Mapping[str, str]) -> str:
+def model_line(facts: CheckpointFacts) -> str:
     """Architecture, size and energy of a checkpoint."""
-    count = facts["parameters"]
-    shown = f"{int(count):,}" if count.isdecimal() else count
-    return f"{facts['architecture']}, {shown} parameters; {facts['energy']}"
+    return f"{facts.architecture}, {facts.parameters:,} parameters; {facts.energy}"
 
 
-def identity_line(facts: Mapping[str, str]) -> str:
+def identity_line(facts: CheckpointFacts) -> str:
     """Whether it is proven that this is the owner's model, or what was assumed; empty where nothing is said."""
-    told = facts.get("identity_told", "")
-    return f"{told}." if told else ""
+    return f"{facts.identity_told}." if facts.identity_told else ""
+
+
+def about(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
+    """What was measured, and on what: labels and lines."""
+    if isinstance(diagnosis, RunDiagnosis):
+        yield "run", diagnosis.run.path
+        yield "log", run_line(diagnosis.run)
+    for label, facts in diagnosis.facts().items():
+        if facts.path and label != "run":
+            yield label, facts.path
+    if isinstance(diagnosis, CheckpointDiagnosis):
+        yield "model", model_line(diagnosis.checkpoint)
+        if told := identity_line(diagnosis.checkpoint):
+            yield "identity", told
+    if isinstance(diagnosis, CheckpointDiagnosis | BatchDiagnosis):
+        yield "samples", f"{samples_line(diagnosis.batch)}; {shapes_line(diagnosis.batch)}"
 
 
 def config_line(provenance: Mapping[str, Any]) -> str:
@@ -85,22 +113,22 @@ def config_line(provenance: Mapping[str, Any]) -> str:
     return f"{told.get('options', '')}, set by {told.get('file', '')}"
 
 
-def samples_line(facts: Mapping[str, str]) -> str:
+def samples_line(facts: BatchFacts) -> str:
     """How many samples of a batch were used, from how many episodes."""
-    used, count = facts["samples_used"], facts["samples"]
-    samples = count if used == count else f"{used} of {count}"
-    return samples if facts["episodes"] == "unknown" else f"{samples} from {facts['episodes']} episodes"
+    used, count = facts.samples_used, facts.samples
+    samples = f"{count}" if used == count else f"{used} of {count}"
+    return samples if facts.episodes is None else f"{samples} from {facts.episodes} episodes"
 
 
-def shapes_line(facts: Mapping[str, str]) -> str:
+def shapes_line(facts: BatchFacts) -> str:
     """Shapes of a batch."""
-    return f"hidden {facts['hidden']}, actions {facts['actions']}"
+    return f"hidden {list(facts.hidden)}, actions {list(facts.actions)}"
 
 
-def run_line(facts: Mapping[str, str]) -> str:
+def run_line(facts: RunFacts) -> str:
     """What a training log holds, and what is known of its loss."""
-    limits = f"; {facts['limits']}" if facts["limits"] else ""
-    return f"{facts['rows']} rows of {facts['format']}, steps {facts['steps']}: {facts['series']}{limits}"
+    limits = f"; {', '.join(facts.limits)}" if facts.limits else ""
+    return f"{facts.rows} rows of {facts.format}, steps {facts.steps}: {', '.join(facts.series)}{limits}"
 
 
 def alternatives(names: tuple[str, ...]) -> str:

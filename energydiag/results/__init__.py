@@ -3,25 +3,37 @@
 from energydiag.results.changes import Changes, MetricChange
 from energydiag.results.comparison import Band, Comparison, Difference, Limit, Ranking, Side
 from energydiag.results.diagnosis import (
-    SCHEMA_VERSION,
+    BatchDiagnosis,
+    Cause,
+    CheckpointDiagnosis,
     Curve,
     Diagnosis,
     Distribution,
     Finding,
     Measurement,
+    Open,
+    RunDiagnosis,
     Severity,
     Skipped,
+    Use,
     Verdict,
 )
+from energydiag.results.facts import BatchFacts, CheckpointFacts, RunFacts
 from energydiag.results.fleet import Fleet, Inspected
 from energydiag.results.repair import Ablation, Applied, Repair
+from energydiag.results.result import SCHEMA_VERSION, Result
 
 __all__ = [
     "SCHEMA_VERSION",
     "Ablation",
     "Applied",
     "Band",
+    "BatchDiagnosis",
+    "BatchFacts",
+    "Cause",
     "Changes",
+    "CheckpointDiagnosis",
+    "CheckpointFacts",
     "Comparison",
     "Curve",
     "Diagnosis",
@@ -33,10 +45,15 @@ __all__ = [
     "Limit",
     "Measurement",
     "MetricChange",
+    "Open",
     "Ranking",
     "Repair",
+    "Result",
+    "RunDiagnosis",
+    "RunFacts",
     "Severity",
     "Side",
     "Skipped",
+    "Use",
     "Verdict",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from energydiag.metrics import Better
 
@@ -50,16 +50,9 @@ class MetricChange:
         """The side that is compared with the first."""
         return list(self.values)[-1]
 
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> MetricChange:
-        """The change that JSON holds.
-
-        Raises:
-            KeyError, TypeError: It is none.
-        """
-        if len(plain["values"]) != _SIDES:
-            raise TypeError(f"a change of {len(plain['values'])} sides")
-        return cls(**{**plain, "ci95": tuple(plain["ci95"]) if plain["ci95"] else None})
+    def check(self) -> bool:
+        """Whether there are two sides."""
+        return len(self.values) == _SIDES
 
 
 _WORST_FIRST: tuple[Change, ...] = ("regressed", "improved", "inconclusive", "unchanged")
@@ -88,9 +81,3 @@ class Changes:
     def metric(self, name: str) -> MetricChange | None:
         """The change of this metric, or None."""
         return next((m for m in self.metrics if m.name == name), None)
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Changes:
-        """The comparison that JSON holds."""
-        first, second = plain["sides"]
-        return cls((first, second), plain["verdict"], tuple(MetricChange.from_dict(m) for m in plain["metrics"]))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal
 
 from energydiag.metrics import Better
 from energydiag.results.changes import Change, MetricChange
-from energydiag.results.diagnosis import SCHEMA_VERSION, Skipped
+from energydiag.results.diagnosis import Skipped
+from energydiag.results.result import Result
 
 if TYPE_CHECKING:
     import pandas
@@ -97,8 +97,8 @@ class Limit:
     verdict: Literal["kept", "broken", "unclear"]
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Result):
     """Two or more sides; each is compared with the first.
 
     Attributes:
@@ -113,9 +113,6 @@ class Comparison:
         limits: What ``--max-regression`` asked for.
         skipped: What could not be compared, and why.
         notes: What the reader should know.
-        provenance: Hashes, seeds, command line, versions.
-        created: ISO 8601, UTC.
-        energydiag_version: Version that wrote it.
     """
 
     verdict: Change
@@ -129,9 +126,6 @@ class Comparison:
     limits: tuple[Limit, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    created: str = ""
-    energydiag_version: str = ""
 
     kind = "comparison"
 
@@ -146,15 +140,6 @@ class Comparison:
     def judged(self) -> tuple[MetricChange, ...]:
         """The rows that the verdict rests on."""
         return tuple(m for m in self.metrics if m.at == self.at)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain dicts and lists, as JSON has them."""
-        plain = cast("dict[str, Any]", json.loads(json.dumps(asdict(self))))
-        return {"schema_version": SCHEMA_VERSION, "kind": self.kind, **plain}
-
-    def to_json(self) -> str:
-        """The result as JSON text."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
 
     def to_frame(self) -> pandas.DataFrame:
         """The changes as a table, one row each."""
@@ -172,32 +157,3 @@ class Comparison:
         ]
         frame: pandas.DataFrame = pandas.DataFrame(rows)
         return frame
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Comparison:
-        """The comparison that `to_dict` wrote.
-
-        Raises:
-            KeyError, TypeError: It is not one.
-        """
-        if plain["kind"] != cls.kind or plain["verdict"] not in get_args(Change):
-            raise TypeError(f"kind {plain['kind']!r} with verdict {plain['verdict']!r}")
-        return cls(
-            verdict=plain["verdict"],
-            subject=plain["subject"],
-            at=plain["at"],
-            sides=tuple(Side(s["name"], tuple(s["paths"]), s["facts"]) for s in plain["sides"]),
-            metrics=tuple(MetricChange.from_dict(m) for m in plain["metrics"]),
-            rankings=tuple(Ranking(**r) for r in plain["rankings"]),
-            differences=tuple(Difference(**d) for d in plain["differences"]),
-            bands=tuple(
-                Band(b["name"], b["side"], *(tuple(b[axis]) for axis in ("x", "y", "low", "high")))
-                for b in plain["bands"]
-            ),
-            limits=tuple(Limit(**one) for one in plain["limits"]),
-            skipped=tuple(Skipped(**s) for s in plain["skipped"]),
-            notes=tuple(plain["notes"]),
-            provenance=plain["provenance"],
-            created=plain["created"],
-            energydiag_version=plain["energydiag_version"],
-        )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from energydiag.metrics import metric
+from energydiag.results.codec import NOT_SAVED, AnyFloat, plain
+from energydiag.results.facts import BatchFacts, CheckpointFacts, RunFacts
+from energydiag.results.result import Result
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas
     from numpy.typing import NDArray
-
-SCHEMA_VERSION = 1
 
 Severity = Literal["critical", "warning"]
 Verdict = Literal["healthy", "warning", "critical"]
@@ -42,21 +42,12 @@ class Measurement:
     ci95: tuple[float, float] | None = None
     source: str | None = None
     unsure: bool = False
-    draws: NDArray[np.float64] | None = field(default=None, repr=False, compare=False)
+    draws: NDArray[np.float64] | None = field(default=None, repr=False, compare=False, metadata=NOT_SAVED)
 
     @classmethod
     def of(cls, name: str, value: float, n: int, ci95: tuple[float, float] | None = None, **others: Any) -> Measurement:
         """A measurement in the unit that the registry of metrics has for it."""
         return cls(name, value, metric(name).unit or "1", n, ci95, **others)
-
-
-def without_draws(plain: Any) -> Any:
-    """Nested dicts and lists without the bootstrap values, which are too many to save."""
-    if isinstance(plain, Mapping):
-        return {key: without_draws(value) for key, value in plain.items() if key != "draws"}
-    if isinstance(plain, list | tuple):
-        return [without_draws(value) for value in plain]
-    return plain
 
 
 @dataclass(frozen=True)
@@ -75,14 +66,22 @@ class Distribution:
     edges: tuple[float, ...]
     counts: tuple[int, ...]
 
+    def check(self) -> bool:
+        """Whether there is an edge more than there are counts."""
+        return len(self.edges) == len(self.counts) + 1
+
 
 @dataclass(frozen=True)
 class Curve:
     """A line that a figure is drawn from: ``y`` over ``x``, equally long."""
 
     name: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
+    x: tuple[AnyFloat, ...]
+    y: tuple[AnyFloat, ...]
+
+    def check(self) -> bool:
+        """Whether both are equally long."""
+        return len(self.x) == len(self.y)
 
 
 @dataclass(frozen=True)
@@ -121,103 +120,159 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Diagnosis:
-    """What ``inspect`` found.
+class Open:
+    """A question that could not be answered.
+
+    Attributes:
+        question: What was asked.
+        missing: What was not there.
+        answer: What would answer it.
+    """
+
+    question: str
+    missing: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Cause:
+    """A change that was tried, and what became of the symptom.
+
+    Attributes:
+        edit: What was changed.
+        metric: What it was looked at by.
+        before: Its value as it is.
+        after: Its value with the change.
+        ci95: 95 % interval of the difference.
+        confirms: Codes of the findings that it confirms.
+    """
+
+    edit: str
+    metric: str
+    before: float
+    after: float
+    ci95: tuple[float, float] | None = None
+    confirms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Use:
+    """What an energy is good for.
+
+    Attributes:
+        name: Of the use.
+        verdict: Whether it helps.
+        summary: One sentence with the numbers.
+    """
+
+    name: str
+    verdict: Literal["helps", "inert", "harms", "undetermined"]
+    summary: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis(Result):
+    """What ``inspect`` found; of a checkpoint, a run or a batch.
 
     Attributes:
         verdict: The worst severity among the findings, or ``"healthy"``.
-        checkpoint: What was understood of the checkpoint (path, architecture, head, …), as text.
-        batch: What was understood of the batch dump.
         measurements: Numbers, in the order they were measured.
         findings: Faults, the most probable root cause first.
         skipped: What could not be measured or judged, and why.
         inconclusive: Rules, by their codes, that the samples are too few to answer, and what speaks for a fault.
+        open: Questions that could not be answered.
+        causes: Changes that were tried, the best explanation first.
+        uses: What the energy is good for.
         distributions: Histograms for figures.
         curves: Lines for figures.
         notes: Assumptions that the reader should know of.
-        provenance: Hashes of the inputs, command line, seed, device, type, library versions.
-        created: ISO 8601, UTC.
-        energydiag_version: Version that wrote it.
     """
 
     verdict: Verdict
-    checkpoint: Mapping[str, str]
-    batch: Mapping[str, str]
-    measurements: tuple[Measurement, ...]
-    findings: tuple[Finding, ...]
-    skipped: tuple[Skipped, ...]
+    measurements: tuple[Measurement, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    inconclusive: tuple[Skipped, ...] = ()
+    open: tuple[Open, ...] = ()
+    causes: tuple[Cause, ...] = ()
+    uses: tuple[Use, ...] = ()
     distributions: tuple[Distribution, ...] = ()
     curves: tuple[Curve, ...] = ()
     notes: tuple[str, ...] = ()
-    inconclusive: tuple[Skipped, ...] = ()
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    created: str = ""
-    energydiag_version: str = ""
 
     kind = "diagnosis"
+    subject: ClassVar[Literal["checkpoint", "run", "batch"]]
+
+    def facts(self) -> dict[str, CheckpointFacts | BatchFacts | RunFacts]:
+        """What is known of the files that it is about, by their names in JSON; the first is its subject."""
+        known = {name: getattr(self, name, None) for name in ("checkpoint", "run", "batch")}
+        return {name: facts for name, facts in known.items() if facts is not None}
 
     @property
-    def freedom(self) -> float:
-        """Degrees of freedom of its averages: its episodes, or its samples where none are named, less one."""
-        episodes = self.batch.get("episodes", "unknown")
-        count = episodes if episodes.isdecimal() else self.batch["samples_used"]
-        return max(1.0, float(count) - 1)
+    def path(self) -> str:
+        """The file that it is about; empty for what is in memory."""
+        return next(iter(self.facts().values())).path
+
+    def header(self) -> dict[str, Any]:
+        """What stands in front of the fields in JSON."""
+        return {**super().header(), "subject": self.subject}
+
+    def check(self) -> bool:
+        """Whether the verdict follows from the findings."""
+        worst = {finding.severity for finding in self.findings}
+        return self.verdict == next((one for one in ("critical", "warning") if one in worst), "healthy")
 
     def measurement(self, name: str) -> Measurement | None:
         """The measurement of this name, or None where it was not made."""
         return next((m for m in self.measurements if m.name == name), None)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain dicts and lists, as JSON has them."""
-        plain = cast("dict[str, Any]", json.loads(json.dumps(without_draws(asdict(self)))))
-        return {"schema_version": SCHEMA_VERSION, "kind": self.kind, **plain}
-
-    def to_json(self) -> str:
-        """The result as JSON text."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
 
     def to_frame(self) -> pandas.DataFrame:
         """The measurements as a table, one row each."""
         import pandas
 
         rows = [
-            {**without_draws(asdict(m)), "ci95_low": m.ci95 and m.ci95[0], "ci95_high": m.ci95 and m.ci95[1]}
-            for m in self.measurements
+            {**plain(m), "ci95_low": m.ci95 and m.ci95[0], "ci95_high": m.ci95 and m.ci95[1]} for m in self.measurements
         ]
         frame: pandas.DataFrame = pandas.DataFrame(rows).drop(columns="ci95").set_index("name")
         return frame
 
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Diagnosis:
-        """The diagnosis that `to_dict` wrote.
 
-        Raises:
-            KeyError, TypeError: It is not one.
-        """
-        worst = {finding["severity"] for finding in plain["findings"]}
-        verdict = next((one for one in ("critical", "warning") if one in worst), "healthy")
-        if plain["kind"] != cls.kind or plain["verdict"] != verdict:
-            raise TypeError(f"kind {plain['kind']!r} with verdict {plain['verdict']!r} over {verdict} findings")
-        return cls(
-            verdict=plain["verdict"],
-            checkpoint=plain["checkpoint"],
-            batch=plain["batch"],
-            measurements=tuple(
-                Measurement(**{**m, "ci95": tuple(m["ci95"]) if m["ci95"] else None}) for m in plain["measurements"]
-            ),
-            findings=tuple(
-                Finding(**{**f, "evidence": tuple(f["evidence"]), "fixes": tuple(f["fixes"])})
-                for f in plain["findings"]
-            ),
-            skipped=tuple(Skipped(**s) for s in plain["skipped"]),
-            distributions=tuple(
-                Distribution(d["name"], d["unit"], tuple(d["edges"]), tuple(d["counts"]))
-                for d in plain["distributions"]
-            ),
-            curves=tuple(Curve(c["name"], tuple(c["x"]), tuple(c["y"])) for c in plain["curves"]),
-            notes=tuple(plain["notes"]),
-            inconclusive=tuple(Skipped(**s) for s in plain.get("inconclusive", ())),
-            provenance=plain["provenance"],
-            created=plain["created"],
-            energydiag_version=plain["energydiag_version"],
-        )
+@dataclass(frozen=True, kw_only=True)
+class CheckpointDiagnosis(Diagnosis):
+    """What ``inspect checkpoint`` found.
+
+    Attributes:
+        checkpoint: What was understood of the checkpoint.
+        batch: What was understood of the batch dump.
+    """
+
+    checkpoint: CheckpointFacts
+    batch: BatchFacts
+
+    subject = "checkpoint"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunDiagnosis(Diagnosis):
+    """What ``inspect run`` found.
+
+    Attributes:
+        run: What was understood of the log.
+    """
+
+    run: RunFacts
+
+    subject = "run"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchDiagnosis(Diagnosis):
+    """What ``inspect batch`` found.
+
+    Attributes:
+        batch: What was understood of the batch dump.
+    """
+
+    batch: BatchFacts
+
+    subject = "batch"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from energydiag.results.diagnosis import SCHEMA_VERSION, Diagnosis, Finding, Verdict, without_draws
+from energydiag.results.diagnosis import CheckpointDiagnosis, Finding, Verdict
+from energydiag.results.facts import BatchFacts
+from energydiag.results.result import Result
 
 if TYPE_CHECKING:
     import pandas
@@ -27,7 +27,7 @@ class Inspected:
 
     checkpoint: str
     step: int | None
-    diagnosis: Diagnosis | None = None
+    diagnosis: CheckpointDiagnosis | None = None
     error: str = ""
     next_step: str = ""
 
@@ -41,47 +41,22 @@ class Inspected:
         found = None if self.diagnosis is None else self.diagnosis.measurement(name)
         return None if found is None else found.value
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain dicts and lists, as JSON has them."""
-        found = None if self.diagnosis is None else self.diagnosis.to_dict()
-        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "diagnosis": found}
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Inspected:
-        """The row that `to_dict` wrote.
-
-        Raises:
-            KeyError, TypeError: It is not one.
-        """
-        found = plain["diagnosis"]
-        if (found is None) != bool(plain["error"]):
-            raise TypeError("a row with neither a diagnosis nor an error, or with both")
-        return cls(
-            checkpoint=plain["checkpoint"],
-            step=plain["step"],
-            diagnosis=None if found is None else Diagnosis.from_dict(found),
-            error=plain["error"],
-            next_step=plain["next_step"],
-        )
+    def check(self) -> bool:
+        """Whether there is either a diagnosis or an error."""
+        return (self.diagnosis is None) == bool(self.error)
 
 
-@dataclass(frozen=True)
-class Fleet:
+@dataclass(frozen=True, kw_only=True)
+class Fleet(Result):
     """Several checkpoints, measured on the same batch.
 
     Attributes:
         rows: One a checkpoint, by step; those without one behind the others, by name.
         batch: What was understood of the batch dump.
-        provenance: Command line, settings, versions.
-        created: ISO 8601, UTC.
-        energydiag_version: Version that wrote it.
     """
 
     rows: tuple[Inspected, ...]
-    batch: Mapping[str, str]
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    created: str = ""
-    energydiag_version: str = ""
+    batch: BatchFacts
 
     kind = "fleet"
 
@@ -102,16 +77,9 @@ class Fleet:
         """The rows that have none."""
         return tuple(row for row in self.rows if row.diagnosis is None)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain dicts and lists, as JSON has them."""
-        rows = [row.to_dict() for row in self.rows]
-        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "rows"}
-        plain = cast("dict[str, Any]", json.loads(json.dumps(without_draws(rest))))
-        return {"schema_version": SCHEMA_VERSION, "kind": self.kind, "verdict": self.verdict, "rows": rows, **plain}
-
-    def to_json(self) -> str:
-        """The result as JSON text."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+    def header(self) -> dict[str, Any]:
+        """What stands in front of the fields in JSON."""
+        return {**super().header(), "verdict": self.verdict}
 
     def to_frame(self) -> pandas.DataFrame:
         """One row a checkpoint: step, verdict, code of the first finding, error, and every measurement by its name."""
@@ -130,20 +98,3 @@ class Fleet:
         columns = ["checkpoint", "step", "verdict", "root", "error"]
         frame: pandas.DataFrame = pandas.DataFrame(rows, columns=None if rows else columns).set_index("checkpoint")
         return frame
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Fleet:
-        """The result that `to_dict` wrote.
-
-        Raises:
-            KeyError, TypeError: It is not one.
-        """
-        if plain["kind"] != cls.kind:
-            raise TypeError(f"kind {plain['kind']!r}")
-        return cls(
-            rows=tuple(Inspected.from_dict(row) for row in plain["rows"]),
-            batch=plain["batch"],
-            provenance=plain["provenance"],
-            created=plain["created"],
-            energydiag_version=plain["energydiag_version"],
-        )

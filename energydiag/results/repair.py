@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, cast
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from energydiag.results.changes import Changes
-from energydiag.results.diagnosis import SCHEMA_VERSION, Curve, Diagnosis, Skipped, without_draws
+from energydiag.results.diagnosis import CheckpointDiagnosis, Curve, Skipped
+from energydiag.results.result import Result
 
 Variant = Literal["without", "alone"]
 RepairVerdict = Literal["healed", "improved", "not-improved", "harmed", "diverged"]
@@ -44,8 +44,8 @@ class Ablation:
     comparison: Changes
 
 
-@dataclass(frozen=True)
-class Repair:
+@dataclass(frozen=True, kw_only=True)
+class Repair(Result):
     """Before, control and after, on the same held-out samples.
 
     Attributes:
@@ -62,9 +62,6 @@ class Repair:
         checkpoint: Path of the repaired checkpoint, empty where none was written.
         plan: The training plan of the repair, as plain values.
         curves: Training loss of control and after with their floors.
-        provenance: Hashes, seeds, command line, versions.
-        created: ISO 8601, UTC.
-        energydiag_version: Version that wrote it.
     """
 
     verdict: RepairVerdict
@@ -72,58 +69,16 @@ class Repair:
     reasons: tuple[str, ...]
     applied: tuple[Applied, ...]
     skipped: tuple[Skipped, ...]
-    arms: Mapping[str, Diagnosis]
+    arms: Mapping[str, CheckpointDiagnosis]
     comparison: Changes | None
     against_before: Changes | None
     ablation: tuple[Ablation, ...] = ()
     checkpoint: str = ""
     plan: Mapping[str, Any] = field(default_factory=dict)
     curves: tuple[Curve, ...] = ()
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-    created: str = ""
-    energydiag_version: str = ""
 
     kind = "repair"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain dicts and lists, as JSON has them."""
-        plain = cast("dict[str, Any]", json.loads(json.dumps(without_draws(asdict(self)))))
-        plain["arms"] = {name: arm.to_dict() for name, arm in self.arms.items()}
-        return {"schema_version": SCHEMA_VERSION, "kind": self.kind, **plain}
-
-    def to_json(self) -> str:
-        """The result as JSON text."""
-        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> Repair:
-        """The repair that `to_dict` wrote.
-
-        Raises:
-            KeyError, TypeError: It is not one.
-        """
-
-        def comparison(value: Mapping[str, Any] | None) -> Changes | None:
-            return None if value is None else Changes.from_dict(value)
-
-        if "before" not in plain["arms"]:
-            raise TypeError("a repair of nothing")
-        return cls(
-            verdict=plain["verdict"],
-            accepted=plain["accepted"],
-            reasons=tuple(plain["reasons"]),
-            applied=tuple(Applied(a["fix"], a["parameters"], tuple(a["handles"])) for a in plain["applied"]),
-            skipped=tuple(Skipped(**s) for s in plain["skipped"]),
-            arms={name: Diagnosis.from_dict(arm) for name, arm in plain["arms"].items()},
-            comparison=comparison(plain["comparison"]),
-            against_before=comparison(plain["against_before"]),
-            ablation=tuple(
-                Ablation(a["fix"], a["kind"], Changes.from_dict(a["comparison"])) for a in plain["ablation"]
-            ),
-            checkpoint=plain["checkpoint"],
-            plan=plain["plan"],
-            curves=tuple(Curve(c["name"], tuple(c["x"]), tuple(c["y"])) for c in plain["curves"]),
-            provenance=plain["provenance"],
-            created=plain["created"],
-            energydiag_version=plain["energydiag_version"],
-        )
+    def check(self) -> bool:
+        """Whether there is something that was repaired."""
+        return "before" in self.arms

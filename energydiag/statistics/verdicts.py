@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from energydiag.metrics import Better, direction, metric, smallest_change
-from energydiag.results import Changes, Diagnosis, Measurement
+from energydiag.results import Changes, CheckpointDiagnosis, Measurement
 from energydiag.results.changes import NO_DIRECTION, MetricChange, overall
 from energydiag.statistics.intervals import FloatArray
 from energydiag.statistics.tests import holm, student_chance, student_quantile
@@ -91,7 +91,9 @@ def _error(measurement: Measurement) -> float | None:
     return (measurement.ci95[1] - measurement.ci95[0]) / (2 * 1.959964)
 
 
-def compare(first: Diagnosis, second: Diagnosis, sides: tuple[str, str], names: Iterable[str]) -> Changes:
+def compare(
+    first: CheckpointDiagnosis, second: CheckpointDiagnosis, sides: tuple[str, str], names: Iterable[str]
+) -> Changes:
     """Second against first on the same samples, over the metrics of these names that both have.
 
     Args:
@@ -104,7 +106,7 @@ def compare(first: Diagnosis, second: Diagnosis, sides: tuple[str, str], names: 
     return Changes(sides, overall(rows), rows)
 
 
-def fallen(first: Diagnosis, second: Diagnosis, names: Iterable[str]) -> tuple[str, ...]:
+def fallen(first: CheckpointDiagnosis, second: CheckpointDiagnosis, names: Iterable[str]) -> tuple[str, ...]:
     """Names of the metrics in which the second side is worse, by a laxer standard than `compare` has.
 
     Worse by more than the smallest change that matters and by more than one standard error of the difference, without a
@@ -124,9 +126,9 @@ def _lost(row: MetricChange) -> float:
     return -row.delta if row.better == "higher" else row.delta if row.better == "lower" else 0.0
 
 
-def _numbers(sides: Iterable[Diagnosis], names: Iterable[str]) -> Iterable[list[Number]]:
+def _numbers(sides: Iterable[CheckpointDiagnosis], names: Iterable[str]) -> Iterable[list[Number]]:
     """The numbers of each side that all of them have."""
-    every = [({m.name: m for m in side.measurements}, side.freedom) for side in sides]
+    every = [({m.name: m for m in side.measurements}, side.batch.freedom) for side in sides]
     wanted = [name for name in names if all(name in by_name for by_name, _ in every)]
     return [[number_of(by_name[name], freedom) for name in wanted] for by_name, freedom in every]
 

@@ -157,11 +157,11 @@ def repair_text() -> str:
 
 def fleet_text() -> str:
     """A saved measurement of several checkpoints, one of which could not be read."""
-    from energydiag.results import Diagnosis, Fleet, Inspected
+    from energydiag.results import CheckpointDiagnosis, Fleet, Inspected
 
-    whole = Diagnosis.from_dict(json.loads(result_text()))
+    whole = CheckpointDiagnosis.from_dict(json.loads(result_text()))
     rows = (Inspected("a.pt", 1, whole), Inspected("b.pt", 2, whole), Inspected("c.pt", None, None, "e", "n"))
-    return Fleet(rows, whole.batch, created=whole.created, energydiag_version="0").to_json()
+    return Fleet(rows=rows, batch=whole.batch, created=whole.created, energydiag_version="0").to_json()
 
 
 REPAIRS: dict[str, Callable[[dict[str, Any]], Any]] = {

@@ -57,12 +57,12 @@ def whole(kind: str) -> bytes:
 @cache
 def result_text() -> str:
     """A saved diagnosis."""
-    from energydiag.results import Diagnosis, Finding, Measurement, Skipped
+    from energydiag.results import BatchFacts, CheckpointDiagnosis, CheckpointFacts, Finding, Measurement, Skipped
 
-    return Diagnosis(
+    return CheckpointDiagnosis(
         verdict="critical",
-        checkpoint={"path": "head.pt", "architecture": "mine", "parameters": "12", "energy": "raw"},
-        batch={"path": "d", "samples": "6", "samples_used": "6", "episodes": "3", "hidden": "[6]", "actions": "[6]"},
+        checkpoint=CheckpointFacts(path="head.pt", architecture="mine", parameters=12, energy="raw"),
+        batch=BatchFacts(path="d", samples=6, samples_used=6, episodes=3, hidden=(6,), actions=(6,)),
         measurements=(Measurement("auroc.swap", 0.5, "1", 6, (0.4, 0.6)),),
         findings=(Finding("ED201", "no-separation", "critical", "s", ("auroc.swap",), "c", ("linear-head",)),),
         skipped=(Skipped("a", "b"),),
