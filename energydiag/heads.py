@@ -151,6 +151,7 @@ def _words(pool: Pooling) -> str:
     return {"features": "features", "raw": "raw values", "energy": "energies"}[pool]
 
 
+_LONGEST_FORMULA = 200
 _NUMBER = r"(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+(?:e[+-]?\d+)?)"
 _NAMESPACES = re.compile(r"(torch\.nn\.functional|nn\.functional|functional|torch|f)\.")
 _FORMULA = re.compile(
@@ -164,6 +165,11 @@ def activation_of(text: str) -> HeadActivation:
     Raises:
         UsageError: It is neither.
     """
+    if len(text) > _LONGEST_FORMULA:
+        raise UsageError(
+            f"The name or formula of a head has at most {_LONGEST_FORMULA} characters, not {len(text)}.",
+            "write, for example, --head '2*sigmoid(0.5*r) + 0.1'.",
+        )
     name = _ALIASES.get(text, text)
     if name in ACTIVATIONS:
         return ACTIVATIONS[name]

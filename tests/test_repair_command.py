@@ -39,7 +39,8 @@ import torch
 import torch._dynamo, matplotlib.figure, matplotlib.backends.backend_agg  # what every child would import anew
 torch.set_num_threads(1)
 from safetensors import safe_open
-import energydiag.pipeline, energydiag.training.state, energydiag.figures, energydiag.reports
+import energydiag.pipeline.repair_files, energydiag.training.state, energydiag.training.loop
+import energydiag.figures, energydiag.reports
 from energydiag.cli import main
 command, out, undisturbed, chance = {command!r}, Path({out!r}), Path({undisturbed!r}), random.Random(0)
 defaults = sys.modules["energydiag.training.loop"].train.__kwdefaults__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import dataclasses
 import functools
 import io
 import json
@@ -319,7 +320,31 @@ def _kept() -> list[Folder]:
 
 
 def _read_kept(folder: Path) -> object:
-    return _swept(_measured(), folder, merge=True)
+    from energydiag.fleet import Store
+
+    job = dataclasses.replace(_job(), store=Store(folder))
+    kept, missing = job.kept(lambda _step: None, errors_too=True)
+    assert len(kept.rows) + len(missing) == 1
+    return kept
+
+
+@functools.cache
+def _job() -> Any:
+    """What a sweep asks a folder of answers for, once the dump is read."""
+    from energydiag.batches import read_batch
+    from energydiag.pipeline import ModelOptions, inspecting_many
+
+    made = _measured()
+    return inspecting_many._Job(
+        listed=(made / "step_1.pt",),
+        dump=str(made / "dump.pt"),
+        model=ModelOptions(head="original", nhead=2),
+        options={"tau": 0.5},
+        command=(),
+        batch_hash=read_batch(made / "dump.pt").check().sha256(),
+        store=None,
+        shard=None,
+    )
 
 
 def _use_kept(folder: Path) -> object:

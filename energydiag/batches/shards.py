@@ -16,6 +16,7 @@ from energydiag.batches.named import checked, difference, layout, resolve
 from energydiag.errors import InvalidBatch, UnreadableFile
 from energydiag.files.file_check import FileCheck
 from energydiag.files.names import inside
+from energydiag.files.pickle_scan import read_together
 from energydiag.files.tensor_file import TensorFile, read_tensor_file
 
 _SAME = "every shard needs the same tensors, of the same type and sizes; dump them with one BatchWriter."
@@ -62,7 +63,12 @@ def read_shards(path: Path) -> Shards:
         UnreadableFile: There is no index, or a file is missing, damaged, of no known format or outside of the folder.
         InvalidBatch: The index says something that it must not, or shards do not fit it or each other.
     """
-    folder = ShardFolder(path, list_shards(path))
+    with read_together():
+        return _read(ShardFolder(path, list_shards(path)))
+
+
+def _read(folder: ShardFolder) -> Shards:
+    path = folder.path
     parts: list[dict[str, Tensor]] = []
     keys: set[str] = set()
     for shard in folder.shards:

@@ -83,8 +83,10 @@ def options(
     defaults = {} if no_config and config is None else read_defaults(config)
     unknown = sorted(set(defaults) - _option_names(context.command))
     if unknown:
+        where = f"The config file {config}" if config else f"[tool.energydiag] of ./{FOUND}"
         raise UsageError(
-            f"The config names no option of any command: {', '.join(unknown)}.", "see `energydiag COMMAND --help`."
+            f"{where} names no option of any command: {', '.join(unknown)}.",
+            "see `energydiag COMMAND --help`" + ("." if config else ", or read no such file: energydiag --no-config …"),
         )
     defaults, refused = allowed(defaults, config)
     if refused:
@@ -101,7 +103,7 @@ _OF_ONE_CALL = {"out", "shard", "merge", "save_baseline"}
 
 
 def _option_names(command: Any) -> set[str]:
-    names = {p.name for p in command.params} - _OF_ONE_CALL
+    names = {p.name for p in command.params if p.param_type_name == "option"} - _OF_ONE_CALL
     return names.union(*(_option_names(inner) for inner in getattr(command, "commands", {}).values()))
 
 
@@ -109,7 +111,7 @@ def _for_every_command(command: Any, defaults: dict[str, Any]) -> dict[str, Any]
     """The same defaults for every command that has such an option, in the nested form that click takes."""
     if hasattr(command, "commands"):
         return {name: _for_every_command(inner, defaults) for name, inner in command.commands.items()}
-    return {p.name: defaults[p.name] for p in command.params if p.name in defaults}
+    return {p.name: defaults[p.name] for p in command.params if p.name in defaults and p.param_type_name == "option"}
 
 
 def _usable_streams() -> None:

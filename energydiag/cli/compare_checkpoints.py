@@ -11,6 +11,7 @@ import typer
 
 from energydiag.cli import compare_options as c
 from energydiag.cli import options as o
+from energydiag.cli.config import config_words
 from energydiag.cli.model_choice import ModelChoice, takes_model
 from energydiag.cli.output import destinations, progress_bar, write, write_figures
 from energydiag.errors import UsageError
@@ -70,7 +71,7 @@ def compare_checkpoints(
         if save_baseline is not None:
             save(baseline_of(diagnoses[called[-1]], called[-1], tuple(metric or ())), save_baseline)
             if len(checkpoints) == 1 and known is None:
-                typer.echo(f"baseline: {save_baseline}", err=True)
+                typer.echo(f"baseline: {save_baseline}{config_words()}", err=True)
                 raise typer.Exit
         compared = compare_diagnoses(
             diagnoses,
@@ -93,7 +94,7 @@ def _models(common: ModelOptions, count: int, pairs: list[str]) -> list[ModelOpt
     for pair in pairs:
         place, dot, rest = pair.partition(".")
         option, separator, value = rest.partition("=")
-        if not (dot and separator and place.isdecimal() and 1 <= int(place) <= count and option in _OF_ONE):
+        if not (dot and separator and _is_number(place) and 1 <= int(place) <= count and option in _OF_ONE):
             raise UsageError(
                 f"--of is N.OPTION=VALUE with N from 1 to {count} and an option of {', '.join(_OF_ONE)}, not {pair!r}.",
                 "write, for example, --of 2.head=rescaled.",
@@ -103,9 +104,16 @@ def _models(common: ModelOptions, count: int, pairs: list[str]) -> list[ModelOpt
     return found
 
 
+_LONGEST_NUMBER = 9
+
+
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) <= _LONGEST_NUMBER
+
+
 def _with(options: ModelOptions, option: str, value: str) -> ModelOptions:
     if option == "nhead":
-        if not value.isdecimal():
+        if not _is_number(value):
             raise UsageError(f"nhead is a number, not {value!r}.", "write, for example, --of 2.nhead=8.")
         return replace(options, nhead=int(value))
     if option == "candidates":

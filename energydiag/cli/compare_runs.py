@@ -12,6 +12,7 @@ import typer
 from energydiag.cli import compare_options as c
 from energydiag.cli import log_options as log
 from energydiag.cli import options as o
+from energydiag.cli.config import config_words
 from energydiag.cli.output import destinations, progress_bar, write, write_figures
 
 
@@ -70,7 +71,7 @@ def compare_runs(
         if save_baseline is not None:
             save(run_baseline(runs[-1], names=names, told=told), save_baseline)
             if len(runs) == 1 and baseline is None:
-                typer.echo(f"baseline: {save_baseline}", err=True)
+                typer.echo(f"baseline: {save_baseline}{config_words()}", err=True)
                 raise typer.Exit
         compared = compare(
             runs,

@@ -25,6 +25,7 @@ FOUND = Path("pyproject.toml")
 """The file in the current folder that is read although nobody named it."""
 
 _MOST_BYTES = 1 << 20
+_MOST_DOTS = 200
 
 _CONTEXTS: Any = importlib.import_module(f"{typer.Context.__mro__[1].__module__.rpartition('.')[0]}.globals")
 """Of click, or of the copy of it that Typer brings along."""
@@ -34,6 +35,7 @@ NAMED_ALONE = frozenset(
         *("model", "model_arg", "allow_global"),  # run code, or import it
         *("format", "output", "plots", "out", "save_baseline"),  # write
         *("ray", "shard", "merge", "resume"),  # reach other machines, or other runs' results
+        *("dry_run", "list_fixes"),  # end a command early
     }
 )
 """Options that are taken from the command line, or from a file that the command line names."""
@@ -53,7 +55,10 @@ def read_defaults(file: Path | None) -> dict[str, Any]:
     if file is None and not path.is_file():
         return {}
     try:
-        content: dict[str, Any] = tomllib.loads(read_plain(path, _MOST_BYTES, "keep the options apart.").decode())
+        told = read_plain(path, _MOST_BYTES, "keep the options apart.")
+        if max(line.count(b".") for line in told.split(b"\n")) > _MOST_DOTS:  # a key of n parts takes n² of memory
+            raise ValueError(f"a line with more than {_MOST_DOTS} dots")
+        content: dict[str, Any] = tomllib.loads(told.decode())
     except EnergydiagError as error:
         if file is None:
             return {}
@@ -89,6 +94,12 @@ def set_by_file() -> dict[str, str]:
     words = list(_words(context))
     file = context.find_root().params.get("config") or FOUND
     return {"file": str(file), "options": " ".join(words)} if words else {}
+
+
+def config_words() -> str:
+    """The same behind a short message, in brackets; empty where a file has set nothing."""
+    told = set_by_file()
+    return f" (with {told['options']}, set by {told['file']})" if told else ""
 
 
 def _words(context: typer.Context) -> Iterator[str]:

@@ -79,6 +79,9 @@ class How:
         return only
 
 
+_LONGEST_NUMBER = 9
+
+
 def part_of(shard: str | None) -> tuple[int, int] | None:
     """``I/N`` as numbers.
 
@@ -88,7 +91,9 @@ def part_of(shard: str | None) -> tuple[int, int] | None:
     if shard is None:
         return None
     index, _, count = shard.partition("/")
-    if not (index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)):
+    if max(len(index), len(count)) > _LONGEST_NUMBER or not (
+        index.isdecimal() and count.isdecimal() and 1 <= int(index) <= int(count)
+    ):
         raise UsageError(
             f"--shard is I/N with I from 1 to N, not {shard!r}.", "write, for the first of four jobs, --shard 1/4."
         )

@@ -13,8 +13,12 @@ Map = Annotated[
     list[str] | None,
     typer.Option(help="OURS=THEIRS: what a quantity is called in the log, as in loss=train/total; repeatable."),
 ]
-BatchSize = Annotated[int | None, typer.Option(min=2, help="Contexts per step of training. [default: config.json's]")]
-Negatives = Annotated[int | None, typer.Option(min=1, help="Negatives per context. [default: batch size less one]")]
+BatchSize = Annotated[
+    int | None, typer.Option(min=2, max=10**12, help="Contexts per step of training. [default: config.json's]")
+]
+Negatives = Annotated[
+    int | None, typer.Option(min=1, max=10**12, help="Negatives per context. [default: batch size less one]")
+]
 Tau = Annotated[
     float | None, typer.Option(min=1e-6, help="Temperature of training. [default: the log's, else config.json's]")
 ]

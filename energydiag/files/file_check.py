@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from energydiag.errors import EnergydiagError, UnreadableFile
+from energydiag.files.zip_directory import opened_zip
 
 _BLOCK = 1 << 20
 
@@ -118,7 +119,7 @@ def _entries(stream: IO[bytes]) -> list[tuple[int, zipfile.ZipInfo]]:
     if stream.read(2) != b"PK":
         return []
     try:
-        with zipfile.ZipFile(stream) as archive:
+        with opened_zip(stream) as archive:
             listed = archive.infolist()
         if not has_checksums(listed):
             return []

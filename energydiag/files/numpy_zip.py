@@ -11,6 +11,7 @@ from energydiag.errors import EnergydiagError, UnreadableFile, first_line
 from energydiag.files.file_check import start_of
 from energydiag.files.names import check_names
 from energydiag.files.tensor_file import Reader, TensorFile
+from energydiag.files.zip_directory import opened_zip
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,7 @@ def _recognises(head: bytes, path: Path) -> bool:
     if not head.startswith(b"PK"):
         return False
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened_zip(path) as archive:
             names = archive.namelist()
     except Exception:  # a zip whose directory is damaged, in one of many ways
         return path.suffix == ".npz"
@@ -34,10 +35,10 @@ _DENSE = 10
 
 def _refuse_bomb(path: Path) -> None:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened_zip(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
-    except Exception:  # the reader says what is wrong with it
-        return
+    except Exception as error:
+        raise _not_whole(path, error) from error
     if size > _LARGE and size > _DENSE * path.stat().st_size:
         raise UnreadableFile(
             f"{path} would unpack to {size >> 20} MiB from {path.stat().st_size >> 20} MiB; it was not unpacked.",
@@ -63,11 +64,15 @@ def _read(path: Path) -> TensorFile:
     except EnergydiagError:
         raise
     except Exception as error:  # a damaged or hostile file can provoke any
-        raise UnreadableFile(
-            f"{path} is not a whole .npz of plain arrays: {first_line(error)}.",
-            "save it again with numpy.savez(path, hidden=…, actions=…), arrays of numbers only.",
-        ) from error
+        raise _not_whole(path, error) from error
     return TensorFile(path, "npz", contents, mapped=mapped)
+
+
+def _not_whole(path: Path, error: Exception) -> UnreadableFile:
+    return UnreadableFile(
+        f"{path} is not a whole .npz of plain arrays: {first_line(error)}.",
+        "save it again with numpy.savez(path, hidden=…, actions=…), arrays of numbers only.",
+    )
 
 
 def _is_mapped(entry: zipfile.ZipInfo) -> bool:

@@ -73,6 +73,7 @@ class Walk:
         made: Everything that would have been made, each behind what it is made of.
         dicts: The items of every dict.
         failure: Why a pickle could not be followed to its end; empty where all could.
+        opcodes: How many there were.
     """
 
     value: Any = None
@@ -80,6 +81,7 @@ class Walk:
     made: list[Made] = field(default_factory=list)
     dicts: list[Pairs] = field(default_factory=list)
     failure: str = ""
+    opcodes: int = 0
 
     def dotted(self) -> list[str]:
         """The names, each once."""
@@ -101,6 +103,7 @@ def walk(stream: IO[bytes], pickles: int = 1, most_opcodes: int = _MOST_OPCODES,
         inside = io.BytesIO(content[:most_bytes])
         for _ in range(pickles):
             left -= _follow(inside, left, found)
+            found.opcodes = most_opcodes - left
     except Exception as error:  # a damaged or hostile pickle can provoke any in pickletools
         long = len(content) > most_bytes and inside.tell() == most_bytes
         told = f"it has more than {most_bytes >> 20} MiB without its tensors" if long else first_line(error)

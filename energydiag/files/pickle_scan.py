@@ -16,6 +16,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import IO, Any
 
 from energydiag.files.pickle_data import PERSISTENT, Made, Named, Pairs, Walk, walk
@@ -23,8 +25,11 @@ from energydiag.files.pickle_data import PERSISTENT, Made, Named, Pairs, Walk, w
 MOST_BYTES = 64 << 20
 """Of a pickle, without the storages: a checkpoint of ten thousand tensors has about two million."""
 
-_MOST_OPCODES = 2_000_000
-"""Of all pickles in a file; forty thousand tensors have as many. Each makes an object of up to a hundred bytes."""
+_MOST_OPCODES = 1_500_000
+"""Of all pickles in the files that are read together; thirty thousand tensors have as many. Each makes an object of up
+to a hundred bytes."""
+
+_LEFT: ContextVar[list[int] | None] = ContextVar("opcodes that are left", default=None)
 
 _MOST_WORK = 64 << 20
 """Characters that are copied or hashed: a file has each of its own once, a hostile one the same again and again."""
@@ -59,6 +64,16 @@ class Suspicious(ValueError):
     """A pickle that no torch.save wrote; the message says what it would do."""
 
 
+@contextmanager
+def read_together() -> Iterator[None]:
+    """All files that are scanned inside may have as many opcodes together as one alone: parts of one thing."""
+    token = _LEFT.set([_MOST_OPCODES])
+    try:
+        yield
+    finally:
+        _LEFT.reset(token)
+
+
 def scan(stream: IO[bytes], size: int, pickles: int = 1) -> Walk:
     """Goes through the first pickles of a stream and judges what they would make.
 
@@ -73,7 +88,9 @@ def scan(stream: IO[bytes], size: int, pickles: int = 1) -> Walk:
     Raises:
         Suspicious: One would take time or memory without end.
     """
-    found = walk(stream, pickles, _MOST_OPCODES, MOST_BYTES)
+    left_of_all = _LEFT.get() or [_MOST_OPCODES]
+    found = walk(stream, pickles, left_of_all[0], MOST_BYTES)
+    left_of_all[0] = max(1, left_of_all[0] - found.opcodes)
     work = _Work()
     left = size
     for made in found.made:

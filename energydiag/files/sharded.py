@@ -19,6 +19,7 @@ import torch
 from energydiag.errors import UnreadableFile, first_line
 from energydiag.files import safetensors_file, torch_legacy, torch_zip
 from energydiag.files.names import check_names, inside, is_plain, shown
+from energydiag.files.pickle_scan import read_together
 from energydiag.files.tensor_file import Reader, TensorFile
 
 _SHARD_READERS = (safetensors_file.READER, torch_zip.READER, torch_legacy.READER)
@@ -42,7 +43,8 @@ def _read(path: Path) -> TensorFile:
     keys_of: dict[str, set[str]] = {}
     for key, name in weight_map.items():
         keys_of.setdefault(name, set()).add(key)
-    shards = [_shard(path, name, keys) for name, keys in sorted(keys_of.items())]
+    with read_together():
+        shards = [_shard(path, name, keys) for name, keys in sorted(keys_of.items())]
     formats = {shard.format for shard in shards}
     if len(formats) > 1:
         raise UnreadableFile(f"{path} names shards of several formats: {', '.join(sorted(formats))}.", _AGAIN)

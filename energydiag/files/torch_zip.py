@@ -18,6 +18,7 @@ from energydiag.files.file_check import damaged, has_checksums, start_of
 from energydiag.files.pickle_scan import MOST_BYTES, Suspicious, scan
 from energydiag.files.plain import NotPlain, plain
 from energydiag.files.tensor_file import Reader, TensorFile
+from energydiag.files.zip_directory import opened_zip
 
 _STORAGE = re.compile(r"[^/]+/data/\d+")
 _AGAIN = "copy or save it again; compare its size with the original's."
@@ -27,7 +28,7 @@ def _recognises(head: bytes, path: Path) -> bool:
     if not head.startswith(b"PK"):
         return False
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened_zip(path) as archive:
             return any(name.endswith("data.pkl") for name in archive.namelist())
     except Exception:
         return True  # a zip that lost its end: the reader says so
@@ -64,7 +65,7 @@ def whole_archive(stream: IO[bytes], path: Path) -> Archive:
         UnreadableFile: It is no whole archive, or one that torch.save does not write.
     """
     try:
-        with zipfile.ZipFile(stream) as archive:
+        with opened_zip(stream) as archive:
             entries = archive.infolist()
         if not all(0 <= entry.header_offset < 1 << 62 for entry in entries):
             raise ValueError("an entry begins outside of the file")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ CONFIG = "config.json"
 _LOGS = ("metrics.csv", LOG)  # `inspect run` takes the first one that is in a folder
 EVENTS = "events.jsonl"
 _OURS = "monitor"
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""A link is not written through, and a pipe is not waited for."""
+
 """Key in ``config.json`` by which our own is known."""
 
 
@@ -37,7 +41,7 @@ class LogFolder:
 
     def __init__(self, folder: Path, resume: bool) -> None:
         self.path = folder
-        there = [name for name in _LOGS if (folder / name).exists()]
+        there = [name for name in _LOGS if os.path.lexists(folder / name)]
         others = [name for name in there if name != LOG]
         if others or (there and not resume):
             raise UsageError(
@@ -99,8 +103,10 @@ class LogFolder:
         """
         self._waiting[name] = self._waiting.get(name, "") + lines
         path, data = self.path / name, self._waiting[name].encode()
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINK, 0o666)
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(f"{name} is no plain file")
             size = os.fstat(descriptor).st_size
             written = os.write(descriptor, data)
             if written < len(data):  # a full disk; half a row would swallow the next one

@@ -7,6 +7,7 @@ loss is as low as this head lets it be, near 1 nothing was learned.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from energydiag.losses import chance_loss, floor_loss, info_nce_per_row
@@ -28,7 +29,8 @@ def _measure(evidence: Evidence) -> Answer:
         known = (loss, Measurement.of("loss.swap.chance", chance, count))
         return Answer(known, skipped=(Skipped("floor_gap.swap", reason),))
     floor = floor_loss(negatives, None if limits is None else limits[1] - limits[0], tau)
-    gap = evidence.swap_samples.of_means(rows[:, None], lambda m: (m[..., 0] - floor) / (chance - floor))
+    with np.errstate(all="ignore"):  # at a temperature without end, floor and chance are one
+        gap = evidence.swap_samples.of_means(rows[:, None], lambda m: (m[..., 0] - floor) / (chance - floor))
     return Answer(
         (
             loss,

@@ -14,7 +14,13 @@ from energydiag.reports.comparison_wording import compared_headline, limit_line,
 from energydiag.reports.fleet_wording import failed_line, fleet_headline
 from energydiag.reports.locations import in_repository
 from energydiag.reports.report import Look, Report, Result
-from energydiag.reports.wording import alternatives, headline, repair_headline, short
+from energydiag.reports.wording import (
+    alternatives,
+    config_line,
+    headline,
+    repair_headline,
+    short,
+)
 from energydiag.results import Changes, Comparison, Diagnosis, Fleet, Repair
 
 Level = Literal["error", "warning", "notice"]
@@ -73,6 +79,12 @@ def _property(text: str) -> str:
 
 
 def _notes(result: Result) -> Iterable[_Note]:
+    """What a config file has set comes first: it may hide findings."""
+    told = config_line(result.provenance)
+    return (*((_Note("warning", "energydiag config", (told,)),) if told else ()), *_found(result))
+
+
+def _found(result: Result) -> Iterable[_Note]:
     if isinstance(result, Comparison):
         return _compared_notes(result)
     if isinstance(result, Fleet):

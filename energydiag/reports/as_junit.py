@@ -18,7 +18,15 @@ from energydiag.inert import inert
 from energydiag.reports.comparison_wording import compared_headline, first_name, limit_line, side_of
 from energydiag.reports.fleet_wording import labels
 from energydiag.reports.report import Look, Report, Result
-from energydiag.reports.wording import alternatives, amount, headline, interval, repair_headline, short
+from energydiag.reports.wording import (
+    alternatives,
+    amount,
+    config_line,
+    headline,
+    interval,
+    repair_headline,
+    short,
+)
 from energydiag.results import Changes, Comparison, Diagnosis, Finding, Fleet, Measurement, MetricChange, Repair
 
 
@@ -64,6 +72,12 @@ def _render(result: Result, _look: Look) -> str:
 
 
 def _cases(result: Result) -> Iterable[_Case]:
+    """What a config file has set comes first: it may hide findings."""
+    told = config_line(result.provenance)
+    return (*((_Case("config", told),) if told else ()), *_found(result))
+
+
+def _found(result: Result) -> Iterable[_Case]:
     if isinstance(result, Comparison):
         return _compared_cases(result)
     if isinstance(result, Fleet):

@@ -142,8 +142,10 @@ def crc32c(flat: NDArray[np.uint8], start: NDArray[np.int64], length: NDArray[np
     for wide in np.unique(width).tolist():
         rows = np.flatnonzero(width == wide)
         if not wide:
-            for row in rows.tolist():
-                found[row] = _one(flat[start[row] : start[row] + length[row]])
+            short = rows[length[rows] < 4]
+            found[short] = [_short(flat[start[row] : start[row] + length[row]]) for row in short.tolist()]
+            long = rows[length[rows] >= 4]
+            found[long] = _long(flat, start[long], length[long])
             continue
         step = max(1, _TOGETHER // wide)
         for part in (rows[at : at + step] for at in range(0, len(rows), step)):
@@ -172,17 +174,43 @@ def _added(byte: NDArray[np.uint8]) -> NDArray[np.uint32]:
     return found
 
 
-def _one(data: NDArray[np.uint8]) -> int:
-    """Of one span of any length."""
+def _short(data: NDArray[np.uint8]) -> int:
+    """Of one span of less than four bytes."""
     table, register = _contributions(), 0xFFFFFFFF
-    head = len(data) % _WIDEST
-    for byte in data[:head].tolist():
+    for byte in data.tolist():
         register = int(table[0][(register ^ byte) & 255]) ^ register >> 8
-    for block in _added(data[head:].reshape(-1, _WIDEST)).tolist():
-        for at in range(4):  # what the register holds counts as if it stood in the block's first bytes
+    return register ^ 0xFFFFFFFF
+
+
+def _long(flat: NDArray[np.uint8], start: NDArray[np.int64], length: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """Of spans of at least four bytes and any length: all blocks side by side, then those of each span in a row."""
+    found = np.empty(len(start), np.uint32)
+    blocks = -(-length // _WIDEST)
+    at = 0
+    while at < len(start):
+        together = max(1, int(np.searchsorted(np.cumsum(blocks[at:]), _TOGETHER // _WIDEST)))
+        part = slice(at, at + together)
+        byte = np.zeros((int(blocks[part].sum()), _WIDEST), np.uint8)
+        line, end = byte.reshape(-1), 0
+        for first, size, own in zip(start[part].tolist(), length[part].tolist(), blocks[part].tolist(), strict=True):
+            end += own * _WIDEST
+            line[end - size : end] = flat[first : first + size]
+            line[end - size : end - size + 4] ^= 255  # the register begins with all bits set
+        registers = iter(_added(byte).tolist())
+        found[part] = [_in_a_row([next(registers) for _ in range(own)]) for own in blocks[part].tolist()]
+        at += together
+    return ~found
+
+
+def _in_a_row(blocks: list[int]) -> int:
+    """The register after all blocks, from what each alone makes of it."""
+    table, register = _contributions(), 0
+    for block in blocks:
+        # what the register holds counts as if it stood in the block's first bytes
+        for at in range(4) if register else ():
             block ^= int(table[_WIDEST - 1 - at][register >> 8 * at & 255])
         register = block
-    return register ^ 0xFFFFFFFF
+    return register
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from energydiag.runs.table import MOST_COLUMNS, Column, Format, Table, check_cou
 
 _COLUMNS = ("key", "value", "timestamp", "run_uuid", "step", "is_nan")
 _TOGETHER = 50_000
+_KEY = 4
 _INFINITE = 1.7976931348623157e308
 """What MLflow writes for infinity, which its databases do not know: the largest number there is."""
 
@@ -27,19 +28,14 @@ def _read(path: Path, source: Source) -> Table:
         if not database.has("metrics", _COLUMNS):
             raise ValueError("has lost its table of metrics")
         run = source.chosen(_runs(database)).key
-        columns, rows, first, bad = dict[str, Column](), [np.empty((0, 4))], 0, 0
-        for (key,) in database.rows("SELECT DISTINCT key FROM metrics WHERE run_uuid = ?", (run,)):
-            if len(columns) == MOST_COLUMNS:
-                raise ValueError(f"has more than {MOST_COLUMNS} columns")
-            points, wrong = _points(database, run, key)
-            columns[str(key)] = Column(np.arange(first, first + len(points), dtype=np.int64), points[:, 0])
-            rows.append(points)
-            first += len(points)
-            check_count(first)
-            bad += wrong
+        points, keys, bad = _points(database, run)
         notes = [f"{plural(bad, 'row')} left out, no number."] if bad else []
-        every, params = np.concatenate(rows), _params(database, run)
-        return Table(columns, first, {}, (*notes, *database.notes), every[:, 2], every[:, 3] / 1000, params)
+        columns = {
+            key: Column(np.flatnonzero(points[:, _KEY] == number), points[points[:, _KEY] == number, 0])
+            for number, key in enumerate(keys)
+        }
+        params = _params(database, run)
+        return Table(columns, len(points), {}, (*notes, *database.notes), points[:, 2], points[:, 3] / 1000, params)
 
 
 def _runs(database: Database) -> list[Candidate]:
@@ -52,25 +48,31 @@ def _runs(database: Database) -> list[Candidate]:
     return [Candidate(str(key), names.get(str(key), "")) for (key,) in database.rows(latest)]
 
 
-def _points(database: Database, run: str, key: str) -> tuple[FloatArray, int]:
-    """Values, whether they are NaN, steps and milliseconds of a metric, [points, 4]; how many rows hold no number."""
-    query = "SELECT value, is_nan, step, timestamp FROM metrics WHERE run_uuid = ? AND key = ? ORDER BY timestamp, step"
-    parts, bad, count = [np.empty((0, 4))], 0, 0
-    rows = database.rows(query, (run, key))
+def _points(database: Database, run: str) -> tuple[FloatArray, list[str], int]:
+    """Values, whether they are NaN, steps, milliseconds and numbers of keys, [points, 5]; the keys; rows of no number.
+
+    All of them at once, since there need not be an index: a query for each key would go through all rows each time.
+    """
+    query = "SELECT value, is_nan, step, timestamp, key FROM metrics WHERE run_uuid = ?"
+    numbers: dict[str, int] = {}
+    parts, bad, count = [np.empty((0, 5))], 0, 0
+    rows = database.rows(query, (run,))
     while some := list(islice(rows, _TOGETHER)):
         count += len(some)
         check_count(count)
-        try:
-            found = np.array(some, dtype=np.float64)
-        except (ValueError, TypeError, OverflowError):
-            numbers = [row for row in some if all(isinstance(cell, int | float) for cell in row)]
-            bad += len(some) - len(numbers)
-            found = np.array(numbers, dtype=np.float64).reshape(-1, 4)
+        told = [row for row in some if all(isinstance(cell, int | float) for cell in row[:4])]
+        bad += len(some) - len(told)
+        keyed = [(*row[:4], numbers.setdefault(str(row[4]), len(numbers))) for row in told]
+        if len(numbers) > MOST_COLUMNS:
+            raise ValueError(f"has more than {MOST_COLUMNS} columns")
+        found = np.array(keyed, dtype=np.float64).reshape(-1, 5)
         value = found[:, 0]
         value[value >= _INFINITE], value[value <= -_INFINITE] = np.inf, -np.inf
         value[found[:, 1] != 0] = np.nan
         parts.append(found)
-    return np.concatenate(parts), bad
+    every = np.concatenate(parts)
+    order = np.lexsort((every[:, 2], every[:, 3], every[:, _KEY]))
+    return every[order], list(numbers), bad
 
 
 def _params(database: Database, run: str) -> dict[str, str]:

@@ -107,8 +107,12 @@ class Source:
         )
 
     def _example(self, candidates: Sequence[Candidate]) -> str:
-        named = f"{self.place}#{cut(candidates[0].key)}"
+        """A command that works when it is pasted: with a whole key, and if there is one, a short one."""
+        named = f"{self.place}#{min(candidates, key=lambda one: len(one.key) > _LONGEST_KEY).key}"
         return f"energydiag inspect run {shlex.quote(f'./{named}' if named.startswith('-') else named)}"
+
+
+_LONGEST_KEY = 200
 
 
 def _several(candidates: Sequence[Candidate]) -> str:
