@@ -30,9 +30,10 @@ def _read(path: Path, source: Source) -> Table:
         run = source.chosen(_runs(database)).key
         points, keys, bad = _points(database, run)
         notes = [f"{plural(bad, 'row')} left out, no number."] if bad else []
+        ends = np.searchsorted(points[:, _KEY], np.arange(len(keys) + 1))
         columns = {
-            key: Column(np.flatnonzero(points[:, _KEY] == number), points[points[:, _KEY] == number, 0])
-            for number, key in enumerate(keys)
+            key: Column(np.arange(first, end, dtype=np.int64), points[first:end, 0])
+            for key, first, end in zip(keys, ends[:-1].tolist(), ends[1:].tolist(), strict=True)
         }
         params = _params(database, run)
         return Table(columns, len(points), {}, (*notes, *database.notes), points[:, 2], points[:, 3] / 1000, params)
