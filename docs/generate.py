@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from energydiag.fixes import fixes
 from energydiag.fixes.planning import AUTO, NEEDS
 from energydiag.metrics import METRICS, Metric, grouped, metric
 from energydiag.probes import Probe
+from energydiag.results.schema import result_schema
 from energydiag.rules import rules
 from energydiag.rules.calibration import calibrations
 from energydiag.runs import NAMES, Family
@@ -156,12 +158,18 @@ def readme(text: str) -> str:
     return before + start + rules_list() + "\n" + end + rest.partition(end)[2]
 
 
+def schema() -> str:
+    """The JSON schema of all results."""
+    return json.dumps(result_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
 PAGES = {
     "rules.md": rules_page,
     "metrics.md": metrics_page,
     "probes.md": probes_page,
     "fixes.md": fixes_page,
     "run-measurements.md": run_measurements_page,
+    "result.schema.json": schema,
 }
 
 

@@ -35,7 +35,12 @@ if TYPE_CHECKING:
     from energydiag.results import Ablation as Ablation
     from energydiag.results import Applied as Applied
     from energydiag.results import Band as Band
+    from energydiag.results import BatchDiagnosis as BatchDiagnosis
+    from energydiag.results import BatchFacts as BatchFacts
+    from energydiag.results import Cause as Cause
     from energydiag.results import Changes as Changes
+    from energydiag.results import CheckpointDiagnosis as CheckpointDiagnosis
+    from energydiag.results import CheckpointFacts as CheckpointFacts
     from energydiag.results import Comparison as Comparison
     from energydiag.results import Curve as Curve
     from energydiag.results import Diagnosis as Diagnosis
@@ -47,10 +52,14 @@ if TYPE_CHECKING:
     from energydiag.results import Limit as Limit
     from energydiag.results import Measurement as Measurement
     from energydiag.results import MetricChange as MetricChange
+    from energydiag.results import Open as Open
     from energydiag.results import Ranking as Ranking
     from energydiag.results import Repair as Repair
+    from energydiag.results import RunDiagnosis as RunDiagnosis
+    from energydiag.results import RunFacts as RunFacts
     from energydiag.results import Side as Side
     from energydiag.results import Skipped as Skipped
+    from energydiag.results import Use as Use
     from energydiag.runs import Told as Told
 
 __version__ = "0.2.0"
@@ -60,8 +69,13 @@ _HOME = {
     "Applied": "energydiag.results",
     "Band": "energydiag.results",
     "Batch": "energydiag.batch",
+    "BatchDiagnosis": "energydiag.results",
+    "BatchFacts": "energydiag.results",
     "Calling": "energydiag.models.calling",
+    "Cause": "energydiag.results",
     "Changes": "energydiag.results",
+    "CheckpointDiagnosis": "energydiag.results",
+    "CheckpointFacts": "energydiag.results",
     "Comparison": "energydiag.results",
     "Curve": "energydiag.results",
     "Descent": "energydiag.plan",
@@ -78,14 +92,18 @@ _HOME = {
     "MetricChange": "energydiag.results",
     "ModelOptions": "energydiag.pipeline",
     "Monitor": "energydiag.monitor",
+    "Open": "energydiag.results",
     "Ranking": "energydiag.results",
     "Repair": "energydiag.results",
     "RepairOptions": "energydiag.pipeline",
+    "RunDiagnosis": "energydiag.results",
+    "RunFacts": "energydiag.results",
     "SharedForm": "energydiag.pipeline.loading",
     "Side": "energydiag.results",
     "Skipped": "energydiag.results",
     "Told": "energydiag.runs",
     "TrainingPlan": "energydiag.plan",
+    "Use": "energydiag.results",
     "compare": "energydiag.pipeline",
     "compare_checkpoints": "energydiag.pipeline",
     "compare_runs": "energydiag.pipeline",

@@ -59,7 +59,10 @@ def test_every_type_of_a_public_signature_is_public() -> None:
                 if inspect.isfunction(method) and (name == "__init__" or not name.startswith("_"))
             ]
         for function in functions:
-            scope = {**vars(inspect.getmodule(function)), **names}
+            homes = [sys.modules[kind.__module__] for kind in getattr(one, "__mro__", ())] + [
+                inspect.getmodule(function)
+            ]
+            scope = {name: value for home in homes for name, value in vars(home).items()} | names
             for hint in typing.get_type_hints(function, scope).values():
                 assert _of_ours(hint) <= public, function
 

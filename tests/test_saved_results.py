@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from report_parts import compared, diagnosis, drawn_diagnosis, fleet, repair, run_diagnosis
 from typer.testing import CliRunner
 
@@ -19,6 +20,7 @@ from energydiag.results import Cause, CheckpointDiagnosis, CheckpointFacts, Open
 from energydiag.results.codec import built, plain
 from energydiag.results.saved import Saved, saved_result
 
+ROOT = Path(__file__).resolve().parent.parent
 OLD = sorted((Path(__file__).resolve().parent / "schema1").glob("*.json"))
 NEW: dict[str, Saved] = {
     "diagnosis": diagnosis(),
@@ -49,6 +51,16 @@ def test_there_is_room_for_what_could_not_be_answered_for_causes_and_for_uses() 
         uses=(Use("correct", "undetermined", "no policy's actions"),),
     )
     assert saved_result(json.loads(found.to_json())) == found
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_the_schema_describes_what_is_saved(name: str) -> None:
+    schema = json.loads((ROOT / "docs" / "result.schema.json").read_text())
+    validator = Draft202012Validator(schema)
+    told = json.loads(NEW[name].to_json())
+    assert not [error.message for error in validator.iter_errors(told)]
+    del told["verdict"]
+    assert not validator.is_valid(told)
 
 
 def test_no_number_is_text() -> None:

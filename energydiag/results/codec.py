@@ -55,7 +55,7 @@ def built(kind: type[Kind], content: Any, where: str = "") -> Kind:
     where = where or kind.__name__
     _must(isinstance(content, dict), where)
     own = [f for f in fields(cast("Any", kind)) if f.metadata.get("saved", True)]
-    hints, told = _hints(cast("Any", kind)), cast("dict[str, Any]", {})
+    hints, told = hints_of(cast("Any", kind)), cast("dict[str, Any]", {})
     for field in own:
         if field.name in content:
             told[field.name] = _value(hints[field.name], content[field.name], f"{where}.{field.name}")
@@ -77,7 +77,8 @@ def _header(value: Any) -> dict[str, Any]:
 
 
 @functools.cache
-def _hints(kind: type) -> Mapping[str, Any]:
+def hints_of(kind: type) -> Mapping[str, Any]:
+    """The types of a dataclass's fields."""
     import numpy
     from numpy.typing import NDArray
 
