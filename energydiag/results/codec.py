@@ -128,8 +128,10 @@ def _check_plain(value: Any, where: str, deep: int) -> None:
             _check_plain(item, where, deep - 1)
     elif type(value) is int:
         _must(_is_small(value), where)
+    elif type(value) is float:
+        _must(math.isfinite(value), where)
     else:
-        _must(value is None or isinstance(value, str | bool | float), where)
+        _must(value is None or isinstance(value, str | bool), where)
 
 
 def _must(fine: bool, where: str) -> None:
