@@ -63,9 +63,8 @@ def main() -> None:
         accepted = verdicts["healed"] + verdicts["improved"]
         count_of = verdicts.total()
         rest = count_of - accepted - verdicts["harmed"]
-        print(
-            f"| {count} | {count_of} | {accepted / count_of:.3f} | {verdicts['harmed'] / count_of:.3f} | {rest / count_of:.3f} |"
-        )
+        shares = " | ".join(f"{part / count_of:.3f}" for part in (accepted, verdicts["harmed"], rest))
+        print(f"| {count} | {count_of} | {shares} |")
 
 
 def _verdict(
