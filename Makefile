@@ -16,9 +16,9 @@ test: .venv/installed-dev lint
 test-slow: .venv/installed-dev
 	$(BIN)/pytest -m slow
 
-# the test on a cluster of two nodes alone; `make test` runs it too
+# the test on a cluster of two nodes alone; `make test-slow` runs it too
 ray-test: .venv/installed-dev
-	$(BIN)/pytest -n 0 tests/test_ray.py
+	$(BIN)/pytest -n 0 -m slow tests/test_ray.py
 
 # needs a Chromium on the path, or CHROMIUM=PATH; `make test` skips these tests where there is none
 browser-test: .venv/installed-dev

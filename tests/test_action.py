@@ -120,6 +120,7 @@ def test_a_sick_head_fails_the_step_and_leaves_everything(real: Path) -> None:
     assert obeyed
 
 
+@pytest.mark.slow
 def test_several_heads_give_a_table(real: Path) -> None:
     (real / "heads").mkdir()
     for step_ in (1, 2):

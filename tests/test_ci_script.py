@@ -97,6 +97,7 @@ def test_a_healthy_head_passes(energydiag: Path, dumps: dict[str, Path], tmp_pat
     assert summary.read_text() == f"before\n{written}"
 
 
+@pytest.mark.slow
 def test_an_inverted_head_fails_though_its_repair_is_accepted(
     energydiag: Path, dumps: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -280,6 +280,7 @@ print(json.dumps(seen))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
 def test_a_writer_killed_at_random_moments_leaves_a_dump_that_can_be_gone_on_with(tmp_path: Path) -> None:
     script = PARENT.format(

@@ -254,6 +254,7 @@ def program(headings: list[str]) -> None:
         torch.save(joined, f"seen-{rank}.pt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "headings",
     [("A loop of your own",), ("Lightning",), ("The Trainer of transformers",), ("Accelerate", "torchrun")],

@@ -63,6 +63,7 @@ def _clinic(folder: Path) -> Clinic:
     return Clinic(energy, training, heldout, owner_plan(recipe, STEPS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [SICK.name, TURNED.name])
 def test_auto_is_what_fix_and_retrain_does(clinics: dict[str, Clinic], name: str) -> None:
     clinic = clinics[name]
@@ -121,6 +122,7 @@ def test_failures_of_a_treatment_are_results(clinics: dict[str, Clinic], monkeyp
     assert found["control"].verdict not in (FAILED, REFUSED)
 
 
+@pytest.mark.slow
 def test_the_command_treats_what_is_diagnosable_and_merges_its_numbers(finished: Path, tmp_path: Path) -> None:
     out, results = tmp_path / "repairs", tmp_path / "results.json"
     assert TURNED.id in {run.id for run in diagnosable(finished, CELL.part)}

@@ -271,7 +271,7 @@ def test_a_saved_result_of_a_stranger_comes_out_inert(server: Server, tmp_path: 
             return {name: poisoned(inner, name) for name, inner in value.items()}
         if isinstance(value, list):
             return [poisoned(inner, key) for inner in value]
-        kept = key in ("kind", "verdict", "severity", "evidence", "auroc.swap")
+        kept = key in ("kind", "subject", "verdict", "severity", "evidence", "auroc.swap")
         return value + evil if isinstance(value, str) and not kept else value
 
     path = tmp_path / "result.json"

@@ -84,6 +84,7 @@ def of_diagnosis(change: Change) -> Change:
 CHANGES: dict[str, Change] = {
     "an answer is missing": lambda w: w.pop("answer"),
     "an answer is a list": lambda w: w.update(answer=[1]),
+    "no error": lambda w: w["answer"].pop("error"),
     "an error beside a diagnosis": lambda w: w["answer"].update(error="e"),
     "a step of 400 digits": lambda w: w["answer"].update(step=10**400),
     "a step of text": lambda w: w["answer"].update(step="1"),

@@ -102,6 +102,7 @@ def test_a_runner_gets_no_commands_from_names() -> None:
     assert "fine :: here" in shown
 
 
+@pytest.mark.slow
 def test_a_checkpoint_with_a_commands_name_on_a_runner(dump: Path, tmp_path: Path) -> None:
     path = tmp_path / "x\n::error::pwned.pt"
     torch.save(make_head("original").state_dict(), path)

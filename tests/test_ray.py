@@ -72,6 +72,7 @@ def make():
 '''
 
 
+@pytest.mark.slow
 def test_a_node_that_is_killed_midway_loses_nothing_and_nothing_counts_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,7 @@ def told(out: Path) -> tuple[str, dict[str, object]]:
     return hashlib.sha256((out / "repaired.safetensors").read_bytes()).hexdigest(), result
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
 def test_a_repair_killed_twenty_times_ends_as_if_it_had_been_left_alone(tmp_path: Path, patient: list[str]) -> None:
     out, undisturbed = tmp_path / "out", tmp_path / "undisturbed"

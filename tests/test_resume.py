@@ -83,6 +83,7 @@ print(json.dumps([steps, json.loads(result.read_text())]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
 def test_a_run_killed_at_random_moments_ends_as_if_it_had_been_left_alone(tmp_path: Path) -> None:
     script = PARENT.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "run"), kills=KILLS)

@@ -81,6 +81,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "rules": ("rules", "ED101"),
     "demo": ("demo", "--plots", "{out}/figures"),
 }
+QUICK = ("inspect", "batch", "run", "runs", "rules")
 TORCHRUN = (sys.executable, "-I", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python")
 
 
@@ -98,7 +99,9 @@ def untouched(folder: Path) -> None:
     assert not [name for name in ("page.html", "written.txt", "drawn") if (folder / name).exists()]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in COMMANDS]
+)
 def test_nothing_of_the_folder_runs_and_results_are_as_elsewhere(name: str, inputs: Path, tmp_path: Path) -> None:
     hostile, plain = poison(tmp_path / "hostile"), tmp_path / "plain"
     plain.mkdir()
@@ -122,6 +125,7 @@ def test_a_pipe_called_matplotlibrc_is_not_waited_for(inputs: Path, tmp_path: Pa
     assert (tmp_path / "out" / "figures" / "overview.png").exists(), done.stderr
 
 
+@pytest.mark.slow
 def test_many_processes_without_the_folder_on_their_module_path(inputs: Path, tmp_path: Path) -> None:
     hostile = poison(tmp_path / "hostile")
     repair = (*COMMANDS["repair"], "--batch-size", "8", "--no-autocast")
@@ -141,6 +145,7 @@ def test_python_m_is_refused_with_the_command_that_is_safe(environment: dict[str
     assert f"next: {program} rules ED101" in done.stderr
 
 
+@pytest.mark.slow
 def test_what_the_command_line_names_is_obeyed(inputs: Path, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text('[tool.energydiag]\nformat = ["json=result.json"]\n')
     command = ("--config", "pyproject.toml", *COMMANDS["batch"])
@@ -152,6 +157,7 @@ def test_what_the_command_line_names_is_obeyed(inputs: Path, tmp_path: Path) -> 
     assert "sets" not in unread.stderr
 
 
+@pytest.mark.slow
 def test_the_ci_script_and_the_action_in_a_hostile_checkout(inputs: Path, tmp_path: Path) -> None:
     hostile = poison(tmp_path / "hostile")
     (hostile / "pyproject.toml").write_text(

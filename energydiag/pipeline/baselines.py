@@ -18,12 +18,13 @@ from energydiag.errors import UnreadableFile, UsageError, first_line
 from energydiag.heads import stated_form
 from energydiag.inert import inert
 from energydiag.plain_file import read_plain
-from energydiag.results import SCHEMA_VERSION, Side
+from energydiag.results import Side
 from energydiag.results.comparison import Subject
 from energydiag.results.reading import read_json
 from energydiag.statistics.verdicts import Number
 
 KIND = "baseline"
+_VERSION = 1
 _MOST_BYTES = 64 << 20
 _LARGEST = 1e60
 """Of a number's size: the fourth power of its error is needed, and energies of 32 bits end at 3e38."""
@@ -56,7 +57,7 @@ def save_baseline(baseline: Baseline, path: str | Path) -> None:
         UsageError: The file cannot be written.
     """
     plain = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": _VERSION,
         "kind": KIND,
         "energydiag_version": __version__,
         "subject": baseline.subject,
@@ -93,7 +94,7 @@ def read_baseline(path: str | Path, subject: Subject) -> Baseline:
     again = f"write one: energydiag compare {subject} … --save-baseline {shlex.quote(str(path))}."
     try:
         plain = read_json(content, inert)
-        if plain["kind"] != KIND or plain["schema_version"] != SCHEMA_VERSION:
+        if plain["kind"] != KIND or plain["schema_version"] != _VERSION:
             raise ValueError(f"its kind is {str(plain['kind'])[:40]!r}, version {str(plain['schema_version'])[:20]}")
         if plain["subject"] not in get_args(Subject):
             raise ValueError("it is of nothing that is compared")

@@ -41,13 +41,14 @@ def plain(value: Any) -> Any:
     return value
 
 
-def built(kind: type[Kind], content: Any, where: str = "") -> Kind:
+def built(kind: type[Kind], content: Any, where: str = "", *, complete: bool = True) -> Kind:
     """The value that `plain` was given.
 
     Args:
         kind: A dataclass.
         content: What JSON holds.
         where: What the value is called in messages.
+        complete: Whether every field has to be there, also one that has a default.
 
     Raises:
         TypeError: Something is not what its type says; the message names the place.
@@ -58,8 +59,9 @@ def built(kind: type[Kind], content: Any, where: str = "") -> Kind:
     hints, told = hints_of(cast("Any", kind)), cast("dict[str, Any]", {})
     for field in own:
         if field.name in content:
-            told[field.name] = _value(hints[field.name], content[field.name], f"{where}.{field.name}")
+            told[field.name] = _value(hints[field.name], content[field.name], f"{where}.{field.name}", complete)
         else:
+            _must(not complete, f"{where}.{field.name}")
             _must(field.default is not MISSING or field.default_factory is not MISSING, f"{where}.{field.name}")
     found = kind(**told)
     header = _header(found)
@@ -85,10 +87,10 @@ def hints_of(kind: type) -> Mapping[str, Any]:
     return get_type_hints(kind, localns={"NDArray": NDArray, "np": numpy}, include_extras=True)
 
 
-def _value(kind: Any, content: Any, where: str) -> Any:
+def _value(kind: Any, content: Any, where: str, complete: bool) -> Any:
     origin, inner = get_origin(kind), get_args(kind)
     if isinstance(kind, type) and is_dataclass(kind):
-        return built(kind, content, where)
+        return built(kind, content, where, complete=complete)
     if kind is Any:
         _check_plain(content, where, _DEEPEST)
     elif kind == AnyFloat or kind is float:
@@ -99,17 +101,17 @@ def _value(kind: Any, content: Any, where: str) -> Any:
         _must(isinstance(content, str) and content in inner, where)
     elif origin in (Union, types.UnionType):
         if content is not None:
-            return _value(next(one for one in inner if one is not types.NoneType), content, where)
+            return _value(next(one for one in inner if one is not types.NoneType), content, where, complete)
         _must(types.NoneType in inner, where)
     elif origin is tuple:
         _must(isinstance(content, list), where)
         kinds = [inner[0]] * len(content) if inner[-1] is Ellipsis else inner
         _must(len(content) == len(kinds), where)
         pairs = enumerate(zip(content, kinds, strict=True))
-        return tuple(_value(own, item, f"{where}[{number}]") for number, (item, own) in pairs)
+        return tuple(_value(own, item, f"{where}[{number}]", complete) for number, (item, own) in pairs)
     elif isinstance(origin, type) and issubclass(origin, Mapping):
         _must(isinstance(content, dict) and all(isinstance(key, str) for key in content), where)
-        return {key: _value(inner[1], item, f"{where}[…]") for key, item in content.items()}
+        return {key: _value(inner[1], item, f"{where}[…]", complete) for key, item in content.items()}
     else:
         _must(type(content) is kind and (kind is not int or _is_small(content)), where)
     return content

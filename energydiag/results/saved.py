@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from energydiag.results.codec import plain
+from energydiag.results.codec import built, plain
 from energydiag.results.comparison import Comparison
 from energydiag.results.diagnosis import BatchDiagnosis, CheckpointDiagnosis, Diagnosis, RunDiagnosis
 from energydiag.results.facts import BatchFacts, CheckpointFacts, RunFacts
@@ -29,9 +29,10 @@ def saved_result(told: Mapping[str, Any]) -> Saved:
     Raises:
         KeyError, TypeError, ValueError, AttributeError: It is none.
     """
-    newest = upgraded(told) if told["schema_version"] == 1 else told
+    is_old = told["schema_version"] == 1
+    newest = upgraded(told) if is_old else told
     kind = _SUBJECTS[newest["subject"]] if newest["kind"] == CheckpointDiagnosis.kind else _KINDS[newest["kind"]]
-    return kind.from_dict(newest)
+    return built(kind, newest, complete=not is_old)
 
 
 def upgraded(told: Mapping[str, Any]) -> dict[str, Any]:
