@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,16 @@ def test_the_place_of_what_does_not_fit_is_told() -> None:
         built(CheckpointDiagnosis, told)
     for one in fields(CheckpointFacts):
         assert one.name in plain(CheckpointFacts())
+
+
+@pytest.mark.parametrize("number", ["Infinity", "1e999", "null", '"x"', "[1]", "-1", "2.5"])
+def test_numbers_of_schema_1_that_are_none(number: str, tmp_path: Path) -> None:
+    whole = next(path for path in OLD if path.stem == "checkpoint").read_text()
+    for name in ("samples", "episodes", "hidden"):
+        saved = tmp_path / "saved.json"
+        saved.write_text(re.sub(rf'"{name}": "[^"]*"', f'"{name}": {number}', whole, count=1))
+        done = CliRunner().invoke(app, ["report", str(saved)])
+        assert done.exit_code == 0 or type(done.exception).__name__ == "UnreadableFile"
 
 
 def test_a_schema_that_is_not_known_yet_is_refused(tmp_path: Path) -> None:

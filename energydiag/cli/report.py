@@ -54,7 +54,7 @@ def _read(path: Path) -> Result:
                 "upgrade energydiag.",
             )
         return saved_result(plain)
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, OverflowError) as error:
         raise UnreadableFile(
             f"{path} is no energydiag result: {type(error).__name__} {first_line(error)[:200]}.",
             "write it with --format json=PATH.",

@@ -27,7 +27,7 @@ def saved_result(told: Mapping[str, Any]) -> Saved:
         told: What its JSON holds, of schema 1 or 2.
 
     Raises:
-        KeyError, TypeError, ValueError, AttributeError: It is none.
+        KeyError, TypeError, ValueError, AttributeError, OverflowError: It is none.
     """
     is_old = told["schema_version"] == 1
     newest = upgraded(told) if is_old else told
