@@ -6,7 +6,7 @@ import copy
 import json
 import math
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from energydiag.cli.app import app
 from energydiag.metrics import names
-from energydiag.results import Cause, CheckpointDiagnosis, CheckpointFacts, Open, Use
+from energydiag.results import Cause, CheckpointDiagnosis, CheckpointFacts, Curve, Open, Use
 from energydiag.results.codec import built, plain
 from energydiag.results.saved import Saved, saved_result
 
@@ -62,6 +62,15 @@ def test_the_schema_describes_what_is_saved(name: str) -> None:
     assert not [error.message for error in validator.iter_errors(told)]
     del told["verdict"]
     assert not validator.is_valid(told)
+
+
+def test_a_curve_that_diverged_is_json() -> None:
+    curve = Curve("run.loss", (0.0, 1.0, 2.0), (1.0, math.inf, math.nan))
+    told = json.loads(replace(diagnosis(), curves=(curve,)).to_json(), parse_constant=pytest.fail)
+    assert told["curves"][0]["y"] == [1.0, None, None]
+    again = saved_result(told).curves[0].y  # type: ignore[union-attr]
+    assert again[0] == 1.0
+    assert all(math.isnan(value) for value in again[1:])
 
 
 def test_no_number_is_text() -> None:

@@ -19,7 +19,7 @@ NOT_SAVED = {"saved": False}
 """Metadata of a field that stays in this process."""
 
 AnyFloat = Annotated[float, "NaN and infinities too"]
-"""Of curves: what is trained may diverge, and its curve with it. All other numbers are finite."""
+"""Of curves: what is trained may diverge, and its curve with it; null in JSON, which has no NaN. Others are finite."""
 
 _IN_FRONT = ("verdict", "checkpoint", "run", "batch")
 _AT_THE_END = ("provenance", "created", "energydiag_version")
@@ -29,7 +29,7 @@ _DEEPEST = 20
 
 
 def plain(value: Any) -> Any:
-    """Nested dicts and lists, as JSON has them; a result with what its ``header`` says in front."""
+    """Nested dicts and lists, as JSON has them, which has no NaN; a result with what its ``header`` says in front."""
     if is_dataclass(value) and not isinstance(value, type):
         names = [f.name for f in fields(value) if f.metadata.get("saved", True)]
         names.sort(key=lambda name: (name in _AT_THE_END) - (name in _IN_FRONT))
@@ -38,7 +38,7 @@ def plain(value: Any) -> Any:
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [plain(inner) for inner in value]
-    return value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def built(kind: type[Kind], content: Any, where: str = "", *, complete: bool = True) -> Kind:
@@ -93,6 +93,8 @@ def _value(kind: Any, content: Any, where: str, complete: bool) -> Any:
         return built(kind, content, where, complete=complete)
     if kind is Any:
         _check_plain(content, where, _DEEPEST)
+    elif kind == AnyFloat and content is None:
+        return math.nan
     elif kind == AnyFloat or kind is float:
         whole = type(content) is int and _is_small(content)
         _must(type(content) is float or whole, where)

@@ -40,7 +40,7 @@ def _of(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     if kind is Any:
         return {}
     if kind == AnyFloat:
-        return {"type": "number"}
+        return {"type": ["number", "null"]}
     if origin is Literal:
         return {"enum": list(inner)}
     if origin in (Union, types.UnionType):
