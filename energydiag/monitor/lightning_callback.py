@@ -7,19 +7,17 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from energydiag.errors import UsageError
-
-if TYPE_CHECKING:
-    from energydiag.monitor.monitor import Monitor
+from energydiag.monitor.watching import Watching
 
 _PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 _TRACKERS = {"TensorBoardLogger": "TensorBoard", "WandbLogger": "wandb", "MLFlowLogger": "mlflow"}
 """Lightning's loggers that numbers are forwarded to, and whose own forwarding they stand for."""
 
 
-def lightning_callback(monitor: Monitor) -> Any:
+def lightning_callback(monitor: Watching) -> Any:
     """The callback; see `Monitor.lightning`.
 
     Raises:

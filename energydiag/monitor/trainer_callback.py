@@ -6,12 +6,10 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from energydiag.errors import UsageError
-
-if TYPE_CHECKING:
-    from energydiag.monitor.monitor import Monitor
+from energydiag.monitor.watching import Watching
 
 _LOGGED = {
     "loss": "loss",
@@ -22,7 +20,7 @@ _LOGGED = {
 """What the Trainer logs, and what we call it."""
 
 
-def trainer_callback(monitor: Monitor) -> Any:
+def trainer_callback(monitor: Watching) -> Any:
     """The callback; see `Monitor.hf`.
 
     Raises:
