@@ -72,7 +72,7 @@ def judge_repair(
         return "not-improved", (f"Training as long without the fixes is better in {', '.join(worse)}.",)
     if not better or not than_control:
         side = "than before" if not better else "than the control"
-        return "not-improved", (f"No scale-free number is better {side} with an interval that excludes zero.",)
+        return "not-improved", (f"No scale-free number is better {side} beyond chance.",)
     reasons = (f"Better than before: {', '.join(better)}.", f"Better than the control: {', '.join(than_control)}.")
     critical = [f.code for f in after.findings if f.severity == "critical"]
     if critical:

@@ -79,9 +79,7 @@ def _proof(repair: Repair) -> Section | None:
     for title, comparison in (("Against before", repair.against_before), ("Against the control", repair.comparison)):
         if comparison is not None:
             blocks.append(changes(f"{title}: {comparison.verdict}", comparison))
-    lead = (
-        "The same held-out samples; a change counts where its interval excludes zero. The control was trained as long."
-    )
+    lead = "The same held-out samples; a change counts where it is beyond chance. The control was trained as long."
     return Section("proof", "The proof", blocks, lead) if blocks else None
 
 
