@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -134,6 +135,7 @@ def _check_folder() -> None:
 def main() -> None:
     """Runs the program; a user's mistake is one line and exit code 2, never a traceback."""
     _usable_streams()
+    warnings.simplefilter("ignore", RuntimeWarning)  # of NumPy, for numbers that a stranger chose; they are judged
     try:
         _check_folder()
         app()
