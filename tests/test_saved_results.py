@@ -73,6 +73,23 @@ def test_a_curve_that_diverged_is_json() -> None:
     assert all(math.isnan(value) for value in again[1:])
 
 
+def test_what_stands_in_front_has_to_be_that_of_the_result() -> None:
+    told = json.loads(fleet().to_json())
+    for path, value in (
+        (("verdict",), "healthy"),
+        (("rows", 0, "diagnosis", "subject"), "run"),
+        (("rows", 0, "diagnosis", "kind"), "repair"),
+        (("rows", 0, "diagnosis", "schema_version"), 1),
+    ):
+        forged = copy.deepcopy(told)
+        inside = forged
+        for key in path[:-1]:
+            inside = inside[key]
+        inside[path[-1]] = value
+        with pytest.raises(TypeError, match=str(path[-1])):
+            saved_result(forged)
+
+
 def test_no_number_is_text() -> None:
     told = diagnosis().to_dict()
     assert told["batch"]["samples"] == 320
