@@ -102,6 +102,7 @@ def real(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_sick_head_fails_the_step_and_leaves_everything(real: Path) -> None:
     shutil.copy(SAMPLES / "inverted.pt", real / "head.pt")
     args = "--head\nlinear\n--nhead\n8\n--tau\n1\n"

@@ -78,6 +78,7 @@ def outcomes(file: Path) -> dict[str, str]:
     return {str(case.get("name")): "passed" if case.find("failure") is None else "failed" for case in cases}
 
 
+@pytest.mark.slow
 def test_a_healthy_head_passes(energydiag: Path, dumps: dict[str, Path], tmp_path: Path) -> None:
     out, summary = tmp_path / "the results", tmp_path / "summary.md"
     summary.write_text("before\n")

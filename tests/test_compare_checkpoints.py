@@ -80,6 +80,7 @@ def test_a_baseline_is_paired_where_it_was_made_alike(
     assert "not measured alike: their seed is" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_regression_ends_with_1_unless_it_is_allowed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -228,6 +228,7 @@ def test_names_and_errors_of_a_stranger_come_out_inert(dump: Path, tmp_path: Pat
             assert "@someone" not in shown or name != "md"
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_all_processes_and_keeps_what_is_done(dump: Path, tmp_path: Path) -> None:
     told_head(tmp_path, 1, FINE)
     waits = told_head(tmp_path, 2, WAITS)

@@ -74,7 +74,11 @@ def checkpoint(model: nn.Module, path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("form", PUBLISHED, ids=lambda form: form.name)
+@pytest.mark.parametrize(
+    "form",
+    [pytest.param(form, marks=pytest.mark.slow if number > 1 else ()) for number, form in enumerate(PUBLISHED)],
+    ids=lambda form: form.name,
+)
 def test_every_form_head_count_and_mask_is_found_in_every_precision_of_the_dump(form: HeadForm) -> None:
     batch = make_batch(SAMPLES)
     for nhead in (2, 4, 8):

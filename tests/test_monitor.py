@@ -548,6 +548,7 @@ distributed.destroy_process_group()
 """
 
 
+@pytest.mark.slow
 def test_of_two_processes_one_writes_and_both_stop(tmp_path: Path) -> None:
     script = DISTRIBUTED.format(tests=str(Path(__file__).resolve().parent), folder=str(tmp_path))
     processes = [

@@ -406,6 +406,7 @@ def prepared(folder: Path) -> list[str]:
     return ["energydiag", "fix-and-retrain", str(head), "--batch", str(dump), "--out", str(folder / "out")]
 
 
+@pytest.mark.slow
 def test_the_command_line_under_torchrun(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
     command += [*prepared(tmp_path), "--steps", "3", "--batch-size", "8", "--format", "json"]

@@ -129,6 +129,7 @@ def run(*arguments: str, before: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path, patient: list[str]) -> None:
     out = tmp_path / "out"
     # a file that may not grow stands for a disk that is full
@@ -142,6 +143,7 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path, patient: list[str
     assert (out / "result.json").exists()
 
 
+@pytest.mark.slow
 def test_findings_of_the_log_join_those_of_the_checkpoint(tmp_path: Path, patient: list[str]) -> None:
     log = tmp_path / "log.csv"
     rows = [f"{step},{3 + (step % 2)},{2 + step / 50}" for step in range(0, 400)]

@@ -373,6 +373,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="measures memory as Linux tells it")
 def test_a_dump_is_written_taken_from_and_gone_through_in_little_memory(tmp_path: Path) -> None:
     done = subprocess.run(
