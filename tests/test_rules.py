@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from energydiag.results import Finding, Measurement
+from energydiag.results import Finding, Measurement, Skipped
 from energydiag.rules import judge, rules
 from energydiag.rules.calibration import calibrations
 
@@ -146,22 +146,44 @@ def test_a_rule_whose_measurement_is_missing_is_skipped_by_its_name() -> None:
     assert reasons["ED202"] == "gap_std.swap was not measured"
 
 
-def test_an_interval_that_reaches_what_is_healthy_is_inconclusive() -> None:
+def test_an_interval_that_crosses_a_limit_leaves_the_question_open() -> None:
     judged = judge(measurements({"head.slope_saturated_fraction": (0.05, 0.3)}))
     assert not judged.findings
-    (told,) = judged.inconclusive
-    assert told.name == "ED101"
-    assert "the interval reaches what is healthy" in told.reason
-    assert not judge(measurements({"head.slope_saturated_fraction": (0.01, 0.1)})).inconclusive
+    (question,) = judged.open
+    assert (question.code, question.could_be) == ("ED101", "warning")
+    assert "the 95 % interval crosses the limit" in question.missing
+    assert judged.verdict == "undetermined"
+    assert not judge(measurements({"head.slope_saturated_fraction": (0.01, 0.1)})).open
 
 
-def test_an_average_without_an_interval_is_inconclusive_and_a_plain_number_is_not() -> None:
+def test_a_warning_that_may_be_critical_is_open() -> None:
+    judged = judge(measurements({"head.slope_saturated_fraction": (0.3, 0.8)}))
+    assert [finding.severity for finding in judged.findings] == ["warning"]
+    assert [question.could_be for question in judged.open] == ["critical"]
+    assert judged.verdict == "undetermined"
+
+
+def test_a_measurement_that_failed_leaves_a_question_open() -> None:
+    judged = judge(
+        (), unmeasured=[Skipped("separation", "the model raised", failed=True), Skipped("padding", "no mask")]
+    )
+    assert [(question.question, question.could_be) for question in judged.open] == [("What is separation?", "critical")]
+    assert judged.verdict == "undetermined"
+
+
+def test_an_average_without_an_interval_is_open_and_a_plain_number_is_not() -> None:
     (share,) = measurements({"head.slope_saturated_fraction": 0.6})
     assert judge([share]).findings
     judged = judge([dataclasses.replace(share, unsure=True)])
     assert not judged.findings
-    assert [(s.name, "too few episodes" in s.reason) for s in judged.inconclusive] == [("ED101", True)]
-    assert judged.verdict == "healthy"
+    assert [(one.code, "too few episodes" in one.missing) for one in judged.open] == [("ED101", True)]
+    assert judged.verdict == "undetermined"
+
+
+def test_few_episodes_are_never_healthy() -> None:
+    (share,) = measurements({"head.slope_saturated_fraction": 0.0})
+    assert judge([share]).verdict == "healthy"
+    assert judge([dataclasses.replace(share, unsure=True)]).verdict == "undetermined"
 
 
 def test_select_and_ignore() -> None:

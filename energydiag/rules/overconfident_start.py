@@ -31,12 +31,12 @@ _TIMES = Threshold(
 
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
-    first, chance = given["run.info_nce.first"], given["run.info_nce.chance"]
+    first, chance = given["run.objective.first"], given["run.objective.chance"]
     if first.value <= _TIMES.value * chance.value:
         return None
     return Judgement(
         "warning",
-        f"InfoNCE begins at {number(first.value)}; a model that knows nothing has {number(chance.value)}.",
+        f"The loss begins at {number(first.value)}; a model that knows nothing has {number(chance.value)}.",
         "The temperature is too low, or the first weights too large, for what the energies differ by at the start.",
     )
 
@@ -44,9 +44,9 @@ def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
 RULE = Rule(
     code="ED718",
     name="overconfident-start",
-    needs=("run.info_nce.first", "run.info_nce.chance"),
+    needs=("run.objective.first", "run.objective.chance"),
     optional=("run.gradient.norm.max", "run.gradient.norm.median"),
-    evidence=("run.info_nce.first", "run.info_nce.chance", "run.gradient.norm.max", "run.gradient.norm.median"),
+    evidence=("run.objective.first", "run.objective.chance", "run.gradient.norm.max", "run.gradient.norm.median"),
     thresholds={"times": _TIMES},
     judge=_judge,
     explains=(

@@ -19,11 +19,13 @@ class Judgement:
         severity: How bad it is.
         summary: One sentence with the numbers.
         cause: Why it happens.
+        fixes: Names of repairs, where they are others than the rule's.
     """
 
     severity: Severity
     summary: str
     cause: str
+    fixes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ),
     (
         "ED607",
-        {RMS: 1.0, RATIO: 1e3, "auroc.swap": 0.97, "run.info_nce.first": 12.0, "run.info_nce.chance": 4.0},
-        {RMS: 1.0, RATIO: 1e3, "auroc.swap": 0.97, "run.info_nce.first": 12.1, "run.info_nce.chance": 4.0},
+        {RMS: 1.0, RATIO: 1e3, "auroc.swap": 0.97, "run.objective.first": 12.0, "run.objective.chance": 4.0},
+        {RMS: 1.0, RATIO: 1e3, "auroc.swap": 0.97, "run.objective.first": 12.1, "run.objective.chance": 4.0},
         "warning",
     ),
     ("ED608", {MOVED: (0.010, 0.1)}, {MOVED: (0.011, 0.1)}, "warning"),
