@@ -49,7 +49,7 @@ def test_a_fault_is_called_by_codes_that_exist_and_can_be_seen_somewhere(case: C
     assert any(not block.get("invisible") for block in blocks)
 
 
-@pytest.mark.parametrize("name", ["precision-exact", "sigmoid-stuck"])
+@pytest.mark.parametrize("name", ["precision-exact", "no-negatives"])
 def test_a_case_is_made_whole(name: str, tmp_path: Path) -> None:
     truth = make(CASES[name], tmp_path)
     assert read_truths(tmp_path) == {name: json.loads((tmp_path / name / "truth.json").read_text())}

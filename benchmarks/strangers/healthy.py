@@ -68,6 +68,16 @@ def late(rows: list[Row]) -> list[Row]:
     return [{**row, "step": 48_000 + 10 * number} for number, row in enumerate(kept)]
 
 
+def by_epoch(rows: list[Row]) -> list[Row]:
+    """A row for each whole epoch."""
+    return [{**row, "epoch": round(row["epoch"])} for row in rows[1:]]
+
+
+def whole_epochs(rows: list[Row]) -> list[Row]:
+    """All rows, and which epoch each belongs to."""
+    return [{**row, "epoch": int(row["epoch"])} for row in rows]
+
+
 EXACT = (
     _exact("poe-exact", "experts", dims=6),
     _exact("modes-exact", "modes", dims=3, horizon=4),
@@ -174,7 +184,7 @@ CONTRASTIVE = (
         {**flat(WIDE), "scale": 10.0},
         WIDE,
         Recipe("queue", 600, 48, options={"queue": 512, "temperature": 0.1}),
-        Log({"epoch": "Epoch", "step": "Iter", "loss": "Loss", "top1": "Acc@1", "top5": "Acc@5"}),
+        Log({"epoch": "Epoch", "step": "Iter", "loss": "Loss", "top1": "Acc@1", "top5": "Acc@5"}, edit=whole_epochs),
         known=infonce(48, negatives=512),
     ),
     _trained(
@@ -204,8 +214,8 @@ CONTRASTIVE = (
         nets.ActionGRU,
         stepwise(WIDE),
         WIDE,
-        Recipe("infonce", 450, 20, 3e-3, options={"noised": 6}, every=9, validate=1),
-        Log({"epoch": "epoch", "loss": "train_loss", "val_loss": "valid_loss"}, digits=4),
+        Recipe("infonce", 648, 20, 3e-3, options={"noised": 6}, every=36, validate=1, training_episodes=60),
+        Log({"epoch": "epoch", "loss": "train_loss", "val_loss": "valid_loss"}, edit=by_epoch, digits=4),
         known=infonce(20, negatives=25),
     ),
     _trained(
@@ -569,7 +579,7 @@ LOGS = (
         flat(POOLED),
         POOLED,
         Recipe("queue", 900, 60, options={"queue": 256, "temperature": 0.1}, every=30),
-        Log({"epoch": "Epoch", "loss": "Loss", "top1": "Acc@1"}, digits=4),
+        Log({"epoch": "Epoch", "loss": "Loss", "top1": "Acc@1"}, edit=by_epoch, digits=4),
         checkpoint=False,
         known=infonce(60, 0.1, negatives=256),
     ),
@@ -653,8 +663,8 @@ LOGS = (
         nets.Concatenated,
         flat(SINGLE),
         SINGLE,
-        Recipe("regression", 600, 60, every=30, validate=1),
-        Log({"epoch": "epoch", "loss": "loss", "val_loss": "val_loss"}),
+        Recipe("regression", 600, 60, every=25, validate=1),
+        Log({"epoch": "epoch", "loss": "loss", "val_loss": "val_loss"}, edit=by_epoch),
         checkpoint=False,
     ),
     _trained(

@@ -39,6 +39,8 @@ def make(case: Case, out: Path, check: bool = True) -> dict[str, Any]:
     well = case.holds(facts) if case.holds else is_well(case, facts)
     if check and not well:
         raise NotAsSaid(f"{case.name}: {facts}")
+    if case.log is not None and case.log.edit:
+        facts |= of_log(case.log.edit([dict(row) for row in rows]))  # what is left of the log
     folder = out / case.name
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[str, str] = {}
