@@ -174,7 +174,7 @@ def _chance(found: Inferred, setting: Setting, clues: Clues, log: RunLog) -> Cha
 def _unknown(
     found: Inferred, chance: Chance | None, why: str, head: str | None, reach: float | None, tau: float | None
 ) -> list[str]:
-    told = []
+    told: list[str] = []
     if found.objective.name != "infonce":
         return told
     if chance is None:
