@@ -50,9 +50,7 @@ def _fits(clues: Clues) -> Fit:
 
 def soft_margin(positive_B: Tensor, negative_BN: Tensor) -> Tensor:
     """``log(1 + e^(s₋ − s₊))``, mean over an anchor's negatives, ``[B]``."""
-    from torch.nn import functional
-
-    return functional.softplus(negative_BN - positive_B[:, None]).mean(dim=1)
+    return (negative_BN - positive_B[:, None]).logaddexp(positive_B.new_zeros(())).mean(dim=1)
 
 
 OBJECTIVE = Objective(
