@@ -31,6 +31,7 @@ from energydiag.energies.gradients import action_gradients
 from energydiag.energies.memory import gathered, run_in_pieces
 from energydiag.energies.pairs import Pairs
 from energydiag.energies.pairwise import each_context_once, pair_table
+from energydiag.precision import kept
 from energydiag.negatives.noise import SIGMAS, noisy
 from energydiag.probes.evidence import Evidence
 from energydiag.probes.probe import Answer, Probe, measured
@@ -184,7 +185,7 @@ def _look(evidence: Evidence, samples: _Samples, points: _Points) -> _Seen:
                 table = pair_table(energy, lambda h, a, m: (energy(h, a, m),), there, None)
             path = follow(energy, chunk.hidden, chunk.actions, chunk.pad_mask, lengths, STEPS, None)
         found = (slopes.gradient, table.values[0], path.actions.transpose(0, 1), path.energy.transpose(0, 1))
-        return tuple(tensor.float().cpu() for tensor in found)
+        return tuple(kept(tensor).cpu() for tensor in found)
 
     gradient, value, actions, energies = gathered(run_in_pieces(run, pairs.contexts, budget), pairs.contexts)
     return _Seen(gradient.double(), value, Path(actions.transpose(0, 1), energies.transpose(0, 1)))

@@ -19,6 +19,7 @@ from torch import Tensor
 from energydiag.batch import Batch
 from energydiag.energies.pairs import Pairs
 from energydiag.energies.pairwise import energy_table
+from energydiag.precision import kept
 from energydiag.probes.attempt import all_skipped, attempt
 from energydiag.probes.effects import CONSTANT, MOST_SAMPLES, energy_spread
 from energydiag.probes.evidence import Evidence
@@ -69,7 +70,7 @@ def garbage_effects(evidence: Evidence, part: Batch) -> FloatArray:
     found = []
     for some in (part.take(index) for index in torch.split(torch.arange(len(part)), rows)):
         assert some.pad_mask is not None
-        hidden, visible = some.hidden.float(), ~some.pad_mask
+        hidden, visible = kept(some.hidden), ~some.pad_mask
         square = hidden.square().mean(dim=2)
         scale = ((square * visible).sum(dim=1) / visible.sum(dim=1)).sqrt()
         noise = scale[:, None, None] * torch.randn(hidden.shape, generator=generator)

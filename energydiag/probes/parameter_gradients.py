@@ -39,7 +39,7 @@ def _measure(evidence: Evidence) -> Answer:
     if len(weights) > 1 and by_module[weights[-1]] > 0:
         ratio = by_module[weights[0]] / by_module[weights[-1]]
         measurements.append(Measurement.of("gradient.parameters.first_last_ratio", ratio, count))
-    sample = found.sample_norm.float().cpu().numpy()
+    sample = found.sample_norm.double().cpu().numpy()
     measurements += [
         measured(
             f"gradient.parameters.sample_norm.q{round(100 * q):02d}",

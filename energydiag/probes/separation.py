@@ -78,13 +78,9 @@ def _separation(
     name: str, positive_N: np.ndarray, negative_NM: np.ndarray, resampler: Resampler, tau: float
 ) -> list[Measurement]:
     auroc, top1, mrr = ranks(positive_N, negative_NM)
+    positive, negative = around_their_mean(positive_N, negative_NM)
     moments = np.stack(
-        (
-            negative_NM.mean(axis=1, dtype=np.float64),
-            np.square(negative_NM, dtype=np.float64).mean(axis=1),
-            positive_N.astype(np.float64),
-            np.square(positive_N, dtype=np.float64),
-        ),
+        (negative.mean(axis=1), np.square(negative).mean(axis=1), positive, np.square(positive)),
         axis=1,
     )
     found = [
@@ -101,6 +97,19 @@ def _separation(
             measured(f"effective_negatives.{name}", resampler.mean(effective)),
         ]
     return found
+
+
+def around_their_mean(positive_N: np.ndarray, negative_NM: np.ndarray) -> tuple[FloatArray, FloatArray]:
+    """Both less the mean of the negatives, since an offset would drown the spread in the rounding of its square.
+
+    In float64; all 0 where they differ by the rounding of their own type alone.
+    """
+    center = float(negative_NM.mean(dtype=np.float64))
+    positive, negative = positive_N.astype(np.float64) - center, negative_NM.astype(np.float64) - center
+    farthest = max(float(np.abs(positive).max()), float(np.abs(negative).max()))
+    if farthest <= np.finfo(positive_N.dtype).eps * abs(center):
+        return np.zeros_like(positive), np.zeros_like(negative)
+    return positive, negative
 
 
 def _standardised(means: FloatArray) -> FloatArray:
