@@ -16,9 +16,9 @@ from energydiag.energies.gradients import action_gradients
 from energydiag.energies.memory import run_in_pieces
 from energydiag.energies.pairs import Pairs
 from energydiag.energies.pairwise import each_context_once, pair_table
-from energydiag.precision import kept
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.head_reading import HeadReading, with_activation_input
+from energydiag.precision import kept
 from energydiag.probes.filling import Filling
 
 

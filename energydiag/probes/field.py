@@ -31,8 +31,8 @@ from energydiag.energies.gradients import action_gradients
 from energydiag.energies.memory import gathered, run_in_pieces
 from energydiag.energies.pairs import Pairs
 from energydiag.energies.pairwise import each_context_once, pair_table
-from energydiag.precision import kept
 from energydiag.negatives.noise import SIGMAS, noisy
+from energydiag.precision import kept
 from energydiag.probes.evidence import Evidence
 from energydiag.probes.probe import Answer, Probe, measured
 from energydiag.results import Curve, Measurement, Skipped

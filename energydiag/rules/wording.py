@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from energydiag.results import Measurement
 
-
 _EXACT = 1e-9
 """A share closer to 1 is 1, but for the rounding of sums."""
 
