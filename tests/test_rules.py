@@ -137,7 +137,7 @@ def test_a_warning_stands_behind_a_critical_finding_that_it_does_not_explain() -
 def test_a_warning_stands_before_a_critical_finding_that_it_explains_and_behind_the_others() -> None:
     weak: Values = {"weights.rms_relative.median": 0.3, "loss.swap": 4.0, "loss.swap.chance": 4.2}
     assert list(found({**weak, **PREFERRED, **BLIND})) == ["ED310", "ED203", "ED503"]
-    steep: Values = {"gradient.parameters.norm": 1e4}
+    steep: Values = {"gradient.parameters.nonfinite": 0, "gradient.parameters.norm": 1e4}
     assert list(found({**weak, **PREFERRED, **BLIND, **steep})) == ["ED302", "ED310", "ED203", "ED503"]
 
 

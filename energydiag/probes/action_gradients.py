@@ -22,16 +22,15 @@ def _measure(evidence: Evidence) -> Answer:
     gradient = evidence.expert_gradient.gradient[:, 0].numpy().astype(np.float64)
     if gradient.ndim == 2:
         gradient = gradient[:, None]
-    if not np.isfinite(gradient).all():
-        broken = 1 - float(np.isfinite(gradient).all(axis=(1, 2)).mean())
-        return Answer(
-            (Measurement.of("gradient.actions.nonfinite_fraction", broken, len(gradient)),),
-            skipped=(Skipped("gradient.actions.norm_median", f"{broken:.0%} of the gradients are not finite"),),
-        )
+    finite = np.isfinite(gradient).all(axis=(1, 2))
+    broken = Measurement.of("gradient.actions.nonfinite_fraction", float((~finite).mean()), len(gradient))
+    if not finite.any():
+        return Answer((broken,), skipped=(Skipped("gradient.actions.norm_median", "no gradient is finite"),))
+    gradient[~finite] = np.nan  # left out of every number
     norm = np.sqrt(np.square(gradient).sum(axis=(1, 2)))
     resampler = evidence.all_samples
     found = [measured(f"gradient.actions.norm_{k}", resampler.quantile(norm, q)) for k, q in _QUANTILES.items()]
-    found.append(Measurement.of("gradient.actions.nonfinite_fraction", 0.0, len(norm)))
+    found.append(broken)
     spread = float(evidence.swap.energy.double().std())
     action_std = float(evidence.batch.actions.double().std(dim=0).square().mean().sqrt())
     if spread > 0:

@@ -247,11 +247,7 @@ def measure_data(batch: Batch, seed: int) -> Answer:
 
 
 def _measure(evidence: Evidence) -> Answer:
-    answer = data_answer(evidence.whole, evidence.settings.seed)
-    energy = evidence.swap.energy
-    broken = 1 - float(torch.isfinite(energy).float().mean())
-    broken_energies = Measurement.of("head.nonfinite_fraction", broken, len(evidence.whole))
-    return Answer((*answer.measurements, broken_energies), skipped=answer.skipped)
+    return data_answer(evidence.whole, evidence.settings.seed)
 
 
 PROBE = Probe("data", _measure)

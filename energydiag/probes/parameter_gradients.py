@@ -3,6 +3,7 @@
 The gradient of the swap InfoNCE loss on the first swap set: its norm over all parameters, over each module's own
 parameters, the norm of the first module that takes part over that of the last (small: it vanishes on its way back;
 large: it explodes), and the norms of single samples' gradients. In eval mode, so dropout does not blur it.
+``gradient.parameters.nonfinite`` is the number of parameter tensors whose gradient is NaN or infinite.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ def _measure(evidence: Evidence) -> Answer:
     evidence.require_finite()
     found = evidence.parameter_gradient
     count = len(found.loss)
+    overflown = sum(not math.isfinite(norm) for norm in found.by_parameter.values())
     by_module: dict[str, float] = {}
     for name, norm in found.by_parameter.items():
         module = name.rpartition(".")[0] or "model"
         by_module[module] = math.hypot(by_module.get(module, 0.0), norm)
     order = _execution_order(evidence, list(by_module))
     measurements = [
+        Measurement.of("gradient.parameters.nonfinite", float(overflown), len(found.by_parameter)),
         Measurement.of("gradient.parameters.norm", math.hypot(*by_module.values()), count),
         Measurement.of(
             "gradient.parameters.zero_fraction",

@@ -8,6 +8,7 @@ CONTEXT, INTERACTION, ACTION = (f"conditioning.{name}" for name in ("context_use
 SCALE, SHIFT = (f"conditioning.blind.{name}.against_noise" for name in ("scale", "shift"))
 PAD, INVERTED, GAIN = (f"conditioning.{name}" for name in ("pad_effect", "inverted_mask", "turned_mask.auroc_gain"))
 MODE, REPEAT, DROP = (f"conditioning.{name}" for name in ("train_eval_shift", "repeat_shift", "bf16_auroc_drop"))
+COUPLED = "conditioning.batch_dependence"
 ZERO, SLOPE = "gradient.context.zero_fraction", "gradient.actions.relative_median"
 PADDED: Values = {"data.padding_fraction": 0.1}
 
@@ -39,6 +40,9 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED507", {}, {REPEAT: (1.1, 1.2)}, "critical"),
     ("ED509", {ZERO: (0.99, 1.0), SLOPE: 1.0}, {ZERO: (1.0, 1.0), SLOPE: 1.0}, "critical"),
     ("ED509", {ZERO: 1.0, SLOPE: 9e-7}, {ZERO: 1.0, SLOPE: 1e-6}, "critical"),
+    ("ED511", {COUPLED: (0.010, 0.3)}, {COUPLED: (0.011, 0.3)}, "warning"),
+    ("ED511", {}, {COUPLED: (0.09, 0.3)}, "warning"),
+    ("ED511", {}, {COUPLED: (0.11, 0.3)}, "critical"),
     ("ED510", {"model.dropout": 0.5}, {"model.dropout": 0.51}, "warning"),
     ("ED508", {DROP: (0.010, 0.1)}, {DROP: (0.011, 0.1)}, "warning"),
 ]
