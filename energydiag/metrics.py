@@ -195,7 +195,8 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("head.dead_slope_fraction", "share of raw values whose slope rounds to nothing", healthy="0"),
     Metric("head.range_use", "share of a bounded head's range that its energies use", roles=("key",)),
-    Metric("head.energy_mean", "mean energy", "energy", "within 20 times the spread"),
+    Metric("head.energy_mean", "mean energy", "energy"),
+    Metric("head.rounding", "rounding step at the energies' level, in spreads", healthy="< 1 %"),
     Metric("head.energy_std", "standard deviation of the energies", "energy"),
     Metric("head.energy_range", "range of a bounded head", "energy"),
     Metric("head.energy_spread", "spread of the energies over τ", "nat", "< 100 nat"),
@@ -383,7 +384,6 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "field.spurious_minimum_rate",
         "share of descents that end lower in energy than the expert and farther from it",
-        healthy="near 0",
         better="lower",
         min_effect=0.02,
         roles=("compared", "arm"),
@@ -422,6 +422,11 @@ METRICS: tuple[Metric, ...] = (
         "median norm of ∇ₐE, in spreads of the energy a spread of the action",
         healthy="> 0.01",
         roles=("key",),
+    ),
+    Metric(
+        "gradient.actions.relative_away",
+        "the same away from the expert's action",
+        healthy="> 0.01",
     ),
     Metric(
         "gradient.actions.share_max",

@@ -105,6 +105,7 @@ DEAD: Values = {
     "auroc.policy": 0.5,
     "gradient.parameters.norm": 0.0,
     "gradient.actions.relative_median": 0.0,
+    "gradient.actions.relative_away": 0.0,
     "gradient.actions.norm_median": 0.0,
     "data.all_padded_fraction": 0.1,
 }
@@ -169,6 +170,7 @@ def test_a_chain_of_explanations_is_told_by_its_root() -> None:
         "floor_gap.swap": 0.12,
         "head.slope_saturated_fraction": 0.99,
         "gradient.actions.relative_median": 1e-4,
+        "gradient.actions.relative_away": 1e-4,
         "gradient.actions.norm_median": 1e-5,
     }
     explained = {code: finding.explained_by for code, finding in found(chain).items()}

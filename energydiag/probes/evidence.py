@@ -156,8 +156,13 @@ class Evidence:
 
     @functools.cached_property
     def unused(self) -> frozenset[str]:
-        """Names of modules that take no part in the energy."""
-        return unused_modules(self.energy, *self._entered)
+        """Names of modules that take no part in the energy; none where the model does not run."""
+        try:
+            return unused_modules(self.energy, *self._entered)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # whoever asks for energies is told
+            return frozenset()
 
     def _pass_over(self, batch: Batch) -> _Pass:
         sets = swap_sets(len(batch), self.settings.swap_size, self._generator(1))

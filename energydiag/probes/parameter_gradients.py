@@ -14,6 +14,7 @@ from torch import nn
 
 from energydiag.probes.evidence import Evidence
 from energydiag.probes.probe import Answer, Probe, measured
+from energydiag.probes.unused_modules import is_part_of
 from energydiag.results import Measurement
 
 
@@ -21,24 +22,23 @@ def _measure(evidence: Evidence) -> Answer:
     evidence.require_finite()
     found = evidence.parameter_gradient
     count = len(found.loss)
-    overflown = sum(not math.isfinite(norm) for norm in found.by_parameter.values())
+    used = {name: norm for name, norm in found.by_parameter.items() if not is_part_of(name, evidence.unused)}
+    overflown = sum(not math.isfinite(norm) for norm in used.values())
     by_module: dict[str, float] = {}
-    for name, norm in found.by_parameter.items():
+    for name, norm in used.items():
         module = name.rpartition(".")[0] or "model"
         by_module[module] = math.hypot(by_module.get(module, 0.0), norm)
     order = _execution_order(evidence, list(by_module))
     measurements = [
-        Measurement.of("gradient.parameters.nonfinite", float(overflown), len(found.by_parameter)),
+        Measurement.of("gradient.parameters.nonfinite", float(overflown), len(used)),
         Measurement.of("gradient.parameters.norm", math.hypot(*by_module.values()), count),
         Measurement.of(
             "gradient.parameters.zero_fraction",
-            sum(norm == 0 for norm in found.by_parameter.values()) / max(len(found.by_parameter), 1),
+            sum(norm == 0 for norm in used.values()) / max(len(used), 1),
             count,
         ),
     ]
-    weights = [
-        module for module in order if module not in evidence.unused and _has_matrix(evidence.energy.module, module)
-    ]
+    weights = [module for module in order if _has_matrix(evidence.energy.module, module)]
     if len(weights) > 1 and by_module[weights[-1]] > 0:
         ratio = by_module[weights[0]] / by_module[weights[-1]]
         measurements.append(Measurement.of("gradient.parameters.first_last_ratio", ratio, count))

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from energydiag.errors import UsageError
 from energydiag.metrics import metric
 from energydiag.results import Finding, Measurement, Skipped, Verdict
-from energydiag.rules.rule import Judgement, Rule, rules
+from energydiag.rules.rule import RETIRED, Judgement, Rule, rules
 
 
 class Judged(NamedTuple):
@@ -44,7 +44,7 @@ def judge(measurements: Sequence[Measurement], select: Sequence[str] = (), ignor
         UsageError: ``select`` or ``ignore`` names no rule.
     """
     for code in (*select, *ignore):
-        if not any(known.startswith(code) for known in rules()) or not code.startswith("ED"):
+        if not any(known.startswith(code) for known in (*rules(), *RETIRED)) or not code.startswith("ED"):
             raise UsageError(f"No rule's code begins with {code!r}.", "list the rules with `energydiag rules`.")
     by_name = {m.name: m for m in measurements}
     chosen, unwanted = tuple(select), tuple(ignore)

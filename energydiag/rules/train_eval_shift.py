@@ -66,7 +66,6 @@ RULE = Rule(
         "ED401",
         "ED402",
         "ED403",
-        "ED404",
         "ED708",
     ),
     fixes=("no-dropout",),

@@ -9,6 +9,7 @@ Values = dict[str, float | tuple[float, float]]
 
 NORM, RATIO = "gradient.parameters.norm", "gradient.parameters.first_last_ratio"
 OVERFLOWN, NO_SLOPE = "gradient.parameters.nonfinite", "gradient.actions.nonfinite_fraction"
+FLAT: Values = {"gradient.actions.relative_away": 0.0, "gradient.actions.norm_median": 1}
 UNFITTED: Values = {"loss.swap": 1.0, "loss.swap.chance": 4.0}
 
 EDGES: list[tuple[str, Values, Values, str]] = [
@@ -60,6 +61,18 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ),
     (
         "ED202",
+        {"auroc.swap": (0.1, 0.40), "gap_std.swap": (-0.3, -0.2)},
+        {"auroc.swap": (0.1, 0.39), "gap_std.swap": (-0.3, -0.2)},
+        "critical",
+    ),
+    (
+        "ED202",
+        {"auroc.swap": (0.1, 0.39), "gap_std.swap": (-0.3, -0.1)},
+        {"auroc.swap": (0.1, 0.39), "gap_std.swap": (-0.3, -0.11)},
+        "critical",
+    ),
+    (
+        "ED202",
         {"auroc.swap": (0.3, 0.50), "gap_std.swap": -1},
         {"auroc.swap": (0.3, 0.49), "gap_std.swap": -1},
         "critical",
@@ -80,8 +93,14 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED302", {OVERFLOWN: 0, NO_SLOPE: 0.0}, {OVERFLOWN: 0, NO_SLOPE: 0.001}, "critical"),
     (
         "ED303",
-        {"gradient.actions.relative_median": (0.0, 0.010), "gradient.actions.norm_median": 1},
-        {"gradient.actions.relative_median": (0.0, 0.009), "gradient.actions.norm_median": 1},
+        {"gradient.actions.relative_median": (0.0, 0.010), **FLAT},
+        {"gradient.actions.relative_median": (0.0, 0.009), **FLAT},
+        "critical",
+    ),
+    (
+        "ED303",
+        {"gradient.actions.relative_median": 0.0, **FLAT, "gradient.actions.relative_away": (0.0, 0.010)},
+        {"gradient.actions.relative_median": 0.0, **FLAT, "gradient.actions.relative_away": (0.0, 0.009)},
         "critical",
     ),
     (

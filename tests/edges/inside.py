@@ -24,7 +24,7 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED105", {}, {FLAT: 0.3, f"{FLAT}.worst": (0.90, 1.0)}, "warning"),
     ("ED105", {}, {FLAT: 0.3, f"{FLAT}.worst": (0.91, 1.0)}, "critical"),
     ("ED106", {OFF: 0.6, f"{OFF}.worst": 0.65}, {OFF: 0.6, f"{OFF}.worst": 0.66}, "warning"),
-    ("ED106", {OFF: 0.5, f"{OFF}.worst": 0.7}, {OFF: 0.51, f"{OFF}.worst": 0.7}, "warning"),
+    ("ED106", {OFF: 0.9, f"{OFF}.worst": (0.0, 1.0)}, {OFF: 0.1, f"{OFF}.worst": 0.7}, "warning"),
     ("ED106", {}, {OFF: 0.6, f"{OFF}.worst": 0.95}, "warning"),
     ("ED106", {}, {OFF: 0.6, f"{OFF}.worst": 0.96}, "critical"),
     ("ED305", {TWIN: 0.05, f"{TWIN}.worst": 0.10}, {TWIN: 0.05, f"{TWIN}.worst": 0.11}, "warning"),
