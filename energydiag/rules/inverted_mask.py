@@ -1,8 +1,9 @@
 """Inverted mask: model and dump do not agree which context tokens are hidden.
 
 ## What it checks
-The expert's actions are told from others clearly better with the mask inverted. Where the hidden tokens have nearly all
-of the context's effect on E and the visible ones none, a smaller gain is enough, but not none.
+The expert's actions are told from others clearly better with the mask inverted. Where that ranks them well, or where
+the hidden tokens have nearly all of the context's effect on E and the visible ones none, a smaller gain is enough, but
+not none.
 
 ## Why it is bad
 The energy reads the padding and skips the context. It looks like a model that has learned nothing.
@@ -30,6 +31,7 @@ from energydiag.rules.wording import number, percent
 TURNED = Threshold(0.95, "guess: next to nothing of the context's effect comes from the visible tokens")
 _SURE = Threshold(0.005, "the smallest change of AUROC that matters, for the lower end of the gain's interval")
 _GAIN = Threshold(0.05, "guess: AUROC, a tenth of the way from chance to perfect")
+_RESTORED = Threshold(0.85, "heuristic: AUROC with the mask inverted, inside the healthy range")
 _RANKS = Threshold(0.8, "the design's healthy range for AUROC")
 
 
@@ -37,7 +39,9 @@ def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     share, auroc = given.get("conditioning.inverted_mask"), given.get("auroc.swap")
     gain = given["conditioning.turned_mask.auroc_gain"]
     turned = share is not None and low(share) > TURNED.value
-    if low(gain) <= _SURE.value or (gain.value <= _GAIN.value and not turned):
+    inverted = None if auroc is None else 0.5 + abs(auroc.value - 0.5) + gain.value
+    restored = inverted is not None and inverted > _RESTORED.value
+    if low(gain) <= (_SURE if turned or restored else _GAIN).value or gain.value <= _SURE.value:
         return None
     said = [
         f"With the mask inverted AUROC is {number(gain.value)} farther from chance",
@@ -64,7 +68,7 @@ RULE = Rule(
         "data.padding_fraction",
         "auroc.swap",
     ),
-    thresholds={"turned": TURNED, "sure": _SURE, "gain": _GAIN, "ranks": _RANKS},
+    thresholds={"turned": TURNED, "sure": _SURE, "gain": _GAIN, "restored": _RESTORED, "ranks": _RANKS},
     judge=_judge,
     fixes=("turn-mask",),
     explains=("ED201", "ED203", "ED207", "ED303", "ED402", "ED501", "ED504", "ED508", "ED602"),

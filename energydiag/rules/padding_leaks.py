@@ -44,8 +44,8 @@ def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
         "critical" if alone and poor else "warning",
         f"Noise in the hidden context tokens changes E by {number(effect.value)} of its spread"
         + (f", and they have {percent(share.value)} of the context's effect." if alone and share else "."),
-        "The score is read at a position that holds padding, as the last token of a left-padded sequence, or no "
-        "visible token reaches the energy."
+        "The score is read at a position that holds padding, as the last token of a left-padded sequence, or the model "
+        "was trained with an inverted mask."
         if alone
         else "The padding mask does not reach every place where tokens are mixed, or the score is read at a position "
         "that is padding in some samples.",

@@ -8,6 +8,7 @@ CONTEXT, INTERACTION, ACTION = (f"conditioning.{name}" for name in ("context_use
 SCALE, SHIFT = (f"conditioning.blind.{name}.against_noise" for name in ("scale", "shift"))
 PAD, INVERTED, GAIN = (f"conditioning.{name}" for name in ("pad_effect", "inverted_mask", "turned_mask.auroc_gain"))
 MODE, REPEAT, DROP = (f"conditioning.{name}" for name in ("train_eval_shift", "repeat_shift", "bf16_auroc_drop"))
+SAME: Values = {"head.energy_spread": 1e-3, "head.energy_mean": 0.0, "head.energy_std": 5e-4}
 COUPLED = "conditioning.batch_dependence"
 ZERO, SLOPE = "gradient.context.zero_fraction", "gradient.actions.relative_median"
 PADDED: Values = {"data.padding_fraction": 0.1}
@@ -31,8 +32,19 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED504", {}, {PAD: 1.0, INVERTED: (0.96, 1.0)}, "critical"),
     ("ED504", {}, {PAD: 1.0, INVERTED: 1.0, "auroc.swap": (0.80, 0.9)}, "critical"),
     ("ED504", {}, {PAD: 1.0, INVERTED: 1.0, "auroc.swap": (0.81, 0.9)}, "warning"),
-    ("ED505", {GAIN: (0.0, 0.4), **PADDED}, {GAIN: (0.006, 0.4), **PADDED}, "critical"),
-    ("ED505", {GAIN: (0.04, 0.06), **PADDED}, {GAIN: (0.04, 0.07), **PADDED}, "critical"),
+    ("ED505", {GAIN: (0.05, 0.4), **PADDED}, {GAIN: (0.06, 0.4), **PADDED}, "critical"),
+    (
+        "ED505",
+        {GAIN: (0.01, 0.3), "auroc.swap": 0.6, **PADDED},
+        {GAIN: (0.01, 0.52), "auroc.swap": 0.6, **PADDED},
+        "critical",
+    ),
+    (
+        "ED505",
+        {GAIN: (0.0, 0.8), "auroc.swap": 0.6, **PADDED},
+        {GAIN: (0.01, 0.8), "auroc.swap": 0.6, **PADDED},
+        "critical",
+    ),
     ("ED505", {INVERTED: 1.0, GAIN: (-0.1, 0.2), **PADDED}, {INVERTED: 1.0, GAIN: (0.01, 0.02), **PADDED}, "critical"),
     (
         "ED505",
@@ -44,6 +56,7 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED505", {}, {INVERTED: 1.0, GAIN: 0.1, "auroc.swap": (0.80, 0.9), **PADDED}, "critical"),
     ("ED506", {MODE: (0.35, 2.0)}, {MODE: (0.36, 2.0)}, "warning"),
     ("ED506", {MODE: (0.75, 2.0), "model.dropout": 0.1}, {MODE: (0.76, 2.0), "model.dropout": 0.1}, "warning"),
+    ("ED506", {MODE: 2.0, **SAME, "auroc.swap": 0.5}, {MODE: 2.0, **SAME, "auroc.swap": 0.7}, "warning"),
     ("ED507", {REPEAT: (0.0010, 0.1)}, {REPEAT: (0.0011, 0.1)}, "warning"),
     ("ED507", {}, {REPEAT: (1.0, 1.2)}, "warning"),
     ("ED507", {}, {REPEAT: (1.1, 1.2)}, "critical"),
