@@ -162,6 +162,8 @@ METRICS: tuple[Metric, ...] = (
         healthy="below 0",
         roles=("key",),
     ),
+    Metric("data.chunk_lag", "steps by which the expert's chunk lags behind the policy's", "step", "about 0"),
+    Metric("data.chunk_lag.between", "weight of the step between, less that beyond", "1"),
     Metric("data.chunk_overlap_error", "disagreement of overlapping chunks, over the spread of actions"),
     Metric("data.constant_dimensions", "action dimensions that do not vary", "count", "0"),
     Metric("data.nonfinite_fraction", "share of samples with NaN or infinite values", healthy="0"),
