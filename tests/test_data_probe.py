@@ -260,9 +260,8 @@ def test_misalignment_against_a_loop() -> None:
     policy, expert = standardized(batch.policy_actions), standardized(batch.actions)
 
     def error(places: range, by: int) -> float:
-        return float(
-            np.mean([np.abs(policy[i, t] - expert[i, t + by]).mean() for i in range(len(batch)) for t in places])
-        )
+        pairs = [(policy[i, t], expert[i, t + by]) for i in range(len(batch)) for t in places]
+        return float(np.mean([np.abs(own - other).mean() for own, other in pairs]))
 
     found = measure(batch)
     late, early = range(STEPS - 1), range(1, STEPS)

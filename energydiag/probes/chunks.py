@@ -8,6 +8,7 @@ Shapes: N samples, H steps, A dimensions, W weights.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from energydiag.batch import Batch
 from energydiag.probes.attempt import all_skipped
@@ -59,7 +60,7 @@ def alike(policy_NHA: FloatArray, expert_NHA: FloatArray) -> tuple[FloatArray, F
     return policy * sign, expert
 
 
-def _standardized(values_NHA: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _standardized(values_NHA: FloatArray) -> tuple[FloatArray, NDArray[np.bool_]]:
     around = values_NHA - values_NHA.mean(axis=(0, 1))
     deviation = around.std(axis=(0, 1))
     varies = deviation > 1e-9 * np.abs(values_NHA).max(axis=(0, 1))
