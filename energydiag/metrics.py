@@ -198,7 +198,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("head.dead_slope_fraction", "share of raw values whose slope rounds to nothing", healthy="0"),
     Metric("head.range_use", "share of a bounded head's range that its energies use", roles=("key",)),
     Metric("head.energy_mean", "mean energy", "energy"),
-    Metric("head.rounding", "rounding step at the energies' level, in spreads", healthy="< 1 %"),
+    Metric("head.rounding", "rounding step at the energies' level, in spreads", healthy="< 5 %"),
     Metric("head.energy_std", "standard deviation of the energies", "energy"),
     Metric("head.energy_range", "range of a bounded head", "energy"),
     Metric("head.energy_spread", "spread of the energies over τ", "nat", "< 100 nat"),

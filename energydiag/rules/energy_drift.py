@@ -26,7 +26,7 @@ from energydiag.results import Measurement
 from energydiag.rules.rule import Judgement, Rule, Threshold
 from energydiag.rules.wording import number, percent
 
-_STEP = Threshold(0.01, "heuristic: 100 steps a standard deviation; noise of .05 moves healthy energies by more")
+_STEP = Threshold(0.05, "heuristic: 20 steps a standard deviation; a bfloat16 model whose level is its spread has .01")
 _CONSTANT = Threshold(1.0, "by definition: differences below one step are rounding, and the energy is constant")
 
 

@@ -12,7 +12,7 @@ FAR: Values = {"head.energy_mean": -4e4, "head.energy_std": 1.0}
 NOISE = "auroc.noise_0.05"
 
 EDGES: list[tuple[str, Values, Values, str]] = [
-    ("ED107", {**FAR, "head.rounding": 0.01}, {**FAR, "head.rounding": 0.011}, "warning"),
+    ("ED107", {**FAR, "head.rounding": 0.05}, {**FAR, "head.rounding": 0.051}, "warning"),
     ("ED107", {**FAR, "head.rounding": 1.01}, {**FAR, "head.rounding": 1.0}, "warning"),
     (
         "ED108",
