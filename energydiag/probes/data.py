@@ -18,13 +18,14 @@ other measurement, here too. ``data.padding_fraction`` is the share of context t
 * ``data.chunk_overlap_error``: where two samples of an episode are s < H steps apart, their chunks share H − s actions;
   the mean absolute difference of those, over the standard deviation of the actions. 0 where chunks were cut from one
   recording and ``step`` counts what the chunk counts. A shift that all chunks share is not seen here.
-* ``data.chunk_misalignment`` and ``data.chunk_lag``: whether the expert's chunk begins when the policy's does. Both are
-  standardized by dimension, so that other units, offsets and signs make no difference. The first is how much smaller
-  the policy's error becomes when the expert's chunk is moved by one step (``.late``: it lags behind, ``.early``: it
-  runs ahead; the larger of the two). The second is by how many steps the expert's chunk lags behind the policy's, from
-  the least-squares weights w of ``policy[t] ≈ Σ w[s]·expert[t + s]``, s from −2 to 2: ``Σ s·w[s] / Σ w[s]``; a policy
-  that is smooth has its weights on both sides of 0. ``data.chunk_lag.between`` is the weight of step 0, less that beyond one
-  step on the side of the lag, over the sum: above 0 for a policy that lags by a part of a step.
+* ``data.chunk_misalignment`` and ``data.chunk_lag``: whether the expert's chunk begins when the policy's does. Both
+  are standardized by dimension, so that other units, offsets and signs make no difference. The first is how much
+  smaller the policy's error becomes when the expert's chunk is moved by one step (``.late``: it lags behind,
+  ``.early``: it runs ahead; the larger of the two). The second is by how many steps the expert's chunk lags behind
+  the policy's, from the least-squares weights w of ``policy[t] ≈ Σ w[s]·expert[t + s]``, s from −2 to 2: ``Σ s·w[s] /
+  Σ w[s]``; a policy that is smooth has its weights on both sides of 0. ``data.chunk_lag.between`` is the weight of
+  step 0, less that beyond one step on the side of the lag, over the sum: above 0 for a policy that lags by a part of
+  a step.
 """
 
 from __future__ import annotations

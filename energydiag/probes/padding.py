@@ -53,11 +53,11 @@ def _pad_effect(evidence: Evidence, spread: float) -> Answer:
     padded = evidence.batch.select(torch.nonzero(evidence.batch.pad_mask.any(dim=1)).reshape(-1))
     part = padded.select(padded.spread(MOST_SAMPLES))
     effects_n2 = garbage_effects(evidence, part) / spread
-    if not np.isfinite(effects_n2).all():
+    if not np.isfinite(effects_n2).all(axis=1).any():  # else rows that are not finite are left out
         return all_skipped(_EFFECTS, "energies are not finite with noise in the context")
     resampler = Resampler(part.groups.numpy(), evidence.settings.seed)
     found = [measured(name, resampler.mean(effects_n2[:, i])) for i, name in enumerate(_EFFECTS[:2])]
-    if not effects_n2.any():
+    if not np.nan_to_num(effects_n2).any():
         return Answer(tuple(found), skipped=(Skipped(_EFFECTS[2], "no token has any effect, hidden or visible"),))
     share = resampler.of_means(effects_n2, lambda m: m[..., 0] / np.where(m.sum(axis=-1) > 0, m.sum(axis=-1), np.nan))
     return Answer((*found, measured(_EFFECTS[2], share)))
