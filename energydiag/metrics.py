@@ -162,6 +162,8 @@ METRICS: tuple[Metric, ...] = (
         healthy="below 0",
         roles=("key",),
     ),
+    Metric("data.chunk_lag", "steps by which the expert's chunk lags behind the policy's", "step", "about 0"),
+    Metric("data.chunk_lag.between", "weight of the step between, less that beyond", "1"),
     Metric("data.chunk_overlap_error", "disagreement of overlapping chunks, over the spread of actions"),
     Metric("data.constant_dimensions", "action dimensions that do not vary", "count", "0"),
     Metric("data.nonfinite_fraction", "share of samples with NaN or infinite values", healthy="0"),
@@ -195,11 +197,14 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("head.dead_slope_fraction", "share of raw values whose slope rounds to nothing", healthy="0"),
     Metric("head.range_use", "share of a bounded head's range that its energies use", roles=("key",)),
-    Metric("head.energy_mean", "mean energy", "energy", "within 20 times the spread"),
+    Metric("head.energy_mean", "mean energy", "energy"),
+    Metric("head.rounding", "rounding step at the energies' level, in spreads", healthy="< 5 %"),
     Metric("head.energy_std", "standard deviation of the energies", "energy"),
     Metric("head.energy_range", "range of a bounded head", "energy"),
     Metric("head.energy_spread", "spread of the energies over τ", "nat", "< 100 nat"),
     Metric("head.nonfinite_fraction", "share of energies that are NaN or infinite", healthy="0"),
+    Metric("head.nonfinite_samples", "samples that have such energies", "count", healthy="0"),
+    Metric("head.nonfinite_nearby", "share of samples with such energies beside the expert's action", healthy="0"),
     *(Metric(f"head.raw_q{q:02}", f"{q} % quantile of the raw values", "raw") for q in (1, 5, 25, 50, 75, 95, 99)),
     # loss and floor
     Metric("loss", "contrastive loss", "nat", bound_to=(HEAD, TAU)),
@@ -381,7 +386,6 @@ METRICS: tuple[Metric, ...] = (
     Metric(
         "field.spurious_minimum_rate",
         "share of descents that end lower in energy than the expert and farther from it",
-        healthy="near 0",
         better="lower",
         min_effect=0.02,
         roles=("compared", "arm"),
@@ -400,6 +404,7 @@ METRICS: tuple[Metric, ...] = (
         "1e-3 to 1e3",
         roles=("key",),
     ),
+    Metric("gradient.parameters.nonfinite", "parameters whose gradient is NaN or infinite", "count", healthy="0"),
     Metric("gradient.parameters.zero_fraction", "share of gradients that are 0", "1"),
     Metric(
         "gradient.actions.norm_median",
@@ -421,13 +426,18 @@ METRICS: tuple[Metric, ...] = (
         roles=("key",),
     ),
     Metric(
+        "gradient.actions.relative_away",
+        "the same away from the expert's action",
+        healthy="> 0.01",
+    ),
+    Metric(
         "gradient.actions.share_max",
         "largest share of a dimension in ∇ₐE",
         healthy="< 3 / dimensions",
         roles=("key",),
     ),
     Metric("gradient.actions.share", "share of a dimension or a step in ∇ₐE"),
-    Metric("gradient.actions.nonfinite_fraction", "share of ∇ₐE that is NaN or infinite"),
+    Metric("gradient.actions.nonfinite_fraction", "share of samples whose ∇ₐE is NaN or infinite", healthy="0"),
     Metric(
         "gradient.context.effective_rank", "effective rank of the gradients to the context", healthy="> 1.5, good many"
     ),
@@ -453,6 +463,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("conditioning.turned_mask.auroc_gain", "what AUROC wins by the inverted mask", healthy="below 0"),
     Metric("conditioning.train_eval_shift", "change by training mode", healthy="< 0.35"),
     Metric("conditioning.repeat_shift", "change between two calls alike", healthy="0"),
+    Metric("conditioning.batch_dependence", "change by the other rows of a call", healthy="0, < 1 %"),
     Metric("conditioning.bf16_shift", "change by bfloat16", healthy="< 0.05"),
     Metric("conditioning.bf16_auroc_drop", "what AUROC loses by bfloat16", healthy="near 0"),
     Metric("conditioning.blind", "change by one kind of change of the action", healthy="about 1"),

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from energydiag.batch import Batch
 from energydiag.errors import InvalidBatch, first_line
+from energydiag.precision import kept
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "hidden": ("h", "hN", "context_hidden", "hidden_states"),
@@ -238,7 +239,7 @@ def _converted(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
         values["pad_mask"] = values["pad_mask"].bool()
     for key in ("actions", "policy_actions", "layer_actions", "negatives"):
         if key in values:
-            values[key] = values[key].float()
+            values[key] = kept(values[key])
     for key in ("episode", "task", "step"):
         if key in values:
             values[key] = values[key].long()

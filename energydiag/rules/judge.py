@@ -12,14 +12,14 @@ from energydiag.objectives import Objective
 from energydiag.results import Finding, Measurement, Open, Skipped, Verdict
 from energydiag.results.diagnosis import verdict_of
 from energydiag.rules.questions import doubt, failed, few_episodes
-from energydiag.rules.rule import Rule, rules
+from energydiag.rules.rule import RETIRED, Rule, rules
 
 
 class Judged(NamedTuple):
     """What the rules say.
 
     Attributes:
-        findings: Root causes before what they explain, and worse before less bad.
+        findings: Causes before what they explain, and beyond that critical ones before warnings.
         skipped: Rules that were not evaluated, and why.
         open: Questions that the measurements leave open.
     """
@@ -55,7 +55,7 @@ def judge(
         UsageError: ``select`` or ``ignore`` names no rule.
     """
     for code in (*select, *ignore):
-        if not any(known.startswith(code) for known in rules()) or not code.startswith("ED"):
+        if not any(known.startswith(code) for known in (*rules(), *RETIRED)) or not code.startswith("ED"):
             raise UsageError(f"No rule's code begins with {code!r}.", "list the rules with `energydiag rules`.")
     by_name = {m.name: m for m in measurements}
     chosen, unwanted = tuple(select), tuple(ignore)
@@ -116,25 +116,41 @@ def _not_evaluated(
 
 
 def _root_cause_first(found: Sequence[tuple[Rule, Finding]]) -> tuple[Finding, ...]:
-    """Findings that nothing explains first, the others behind.
+    """Every finding behind those that explain it; beyond that a critical one always stands before a warning.
 
-    Among equals: reasons before symptoms, worse before less bad, and what explains more before what explains less.
+    So a warning stands before a critical finding only where it explains that one, or one that has to come before it.
+    Among equals: what nothing explains, reasons before symptoms, and what explains more before what explains less.
     """
-    codes = {rule.code for rule, _ in found}
-    explained_by = {
-        code: rule.code for rule, _ in reversed(found) for code in rule.explains if code in codes and code != rule.code
-    }
-    roots = {rule.code: _root(rule.code, explained_by) for rule, _ in found}
+    rules_found = {rule.code: rule for rule, _ in found}
+    findings = {rule.code: finding for rule, finding in found}
+    explained = {code: [c for c in rule.explains if c in findings and c != code] for code, rule in rules_found.items()}
+    explained_by = {c: code for code in reversed(explained) for c in explained[code]}
+    ordered: list[str] = []
+    left = set(findings)
+    while left:
+        waiting = {c for code in left for c in explained[code]}
+        urgent = _before(explained, {code for code in left if findings[code].severity == "critical"})
 
-    def order(item: tuple[Rule, Finding]) -> tuple[bool, bool, bool, int, str]:
-        rule, finding = item
-        explains = len(codes.intersection(rule.explains))
-        return rule.code in explained_by, rule.symptom, finding.severity != "critical", -explains, rule.code
+        def order(code: str, urgent: frozenset[str] = urgent) -> tuple[bool, bool, bool, bool, int, str]:
+            critical = findings[code].severity == "critical"
+            behind = code in explained_by
+            return (not critical, code not in urgent, behind, rules_found[code].symptom, -len(explained[code]), code)
 
+        first = min(left - waiting or left, key=order)
+        ordered.append(first)
+        left.remove(first)
     return tuple(
-        replace(finding, explained_by=roots[rule.code] if rule.code in explained_by else None)
-        for rule, finding in sorted(found, key=order)
+        replace(findings[code], explained_by=_root(code, explained_by) if code in explained_by else None)
+        for code in ordered
     )
+
+
+def _before(explained: Mapping[str, Sequence[str]], codes: set[str]) -> frozenset[str]:
+    """These codes, and all that explain one of them, be it by way of others."""
+    found = set(codes)
+    while more := {code for code, behind in explained.items() if found.intersection(behind)} - found:
+        found |= more
+    return frozenset(found)
 
 
 def _root(code: str, explained_by: dict[str, str]) -> str:

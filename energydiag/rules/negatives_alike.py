@@ -53,6 +53,6 @@ RULE = Rule(
     evidence=("run.objective.last", "run.objective.chance", "auroc.swap"),
     thresholds={"told": _TOLD, "learned": _LEARNED},
     judge=_judge,
-    explains=("ED201", "ED203", "ED402", "ED404", "ED701"),
+    explains=("ED201", "ED203", "ED402", "ED701"),
     fixes=("false-negative-filter",),
 )

@@ -6,7 +6,8 @@ The first InfoNCE that was logged over log(1 + N), what a model that knows nothi
 ## Why it is bad
 Before it has learned anything, a softmax should be near uniform. Where it is sure and wrong, one negative decides every
 gradient, and the gradients are as long as one over the temperature: the first steps throw the model anywhere, and what
-it learns later has to undo that.
+it learns later has to undo that. Under a temperature that stays too low the hardest negatives alone shape the energy,
+and the field between the actions is left to chance.
 
 ## Example
 τ = .0005 with a fresh network, whose energies differ by some hundredths: first losses of 18 to 48 where chance is 3.7.
@@ -52,6 +53,8 @@ RULE = Rule(
     explains=(
         "ED302",
         "ED303",
+        "ED401",
+        "ED402",
         "ED707",
         "ED715",
         "ED719",
