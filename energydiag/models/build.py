@@ -23,6 +23,7 @@ from energydiag.models.energy_function import MASKS, EnergyFunction, Mask, Sign
 from energydiag.models.model_form import Forms
 from energydiag.models.places import Place, places_of_anchor, places_of_module
 from energydiag.models.surgery import operate_again
+from energydiag.models.user_code import user_code
 
 _SHOWN_KEYS = 12
 
@@ -67,6 +68,7 @@ class Plan:
             "say how the model is built: --model path/file.py:factory (its code will run).",
         )
 
+    @user_code()
     def build(self, tensors: Mapping[str, Tensor]) -> EnergyFunction:
         """The energy function of these tensors, by the model's own keys, in ``eval()`` mode.
 
@@ -250,8 +252,9 @@ def _listed(keys: Sequence[str]) -> str:
 def _from_factory(spec: str, arguments: Mapping[str, str]) -> nn.Module:
     where, _, name = spec.rpartition(":")
     try:
-        source = _import_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
-        module: Any = getattr(source, name)(**{key: _value(text) for key, text in arguments.items()})
+        with user_code():
+            source = _import_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+            module: Any = getattr(source, name)(**{key: _value(text) for key, text in arguments.items()})
     except (Exception, SystemExit) as error:
         first = (str(error).splitlines() or [""])[0]
         raise UsageError(

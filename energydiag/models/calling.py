@@ -16,6 +16,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from energydiag.errors import ModelFailed, UsageError
+from energydiag.models.user_code import user_code
 
 Argument = Literal["hidden", "actions", "pad_mask"]
 
@@ -74,7 +75,8 @@ class Calling:
         """Whatever the module answers with."""
         actions = actions_BHA[:, None] if self.candidates else actions_BHA
         given: Mapping[Argument, Tensor | None] = {"hidden": hidden_BSD, "actions": actions, "pad_mask": mask_BS}
-        return module(*(given[name] for name in self.arguments))
+        with user_code():
+            return module(*(given[name] for name in self.arguments))
 
     def described(self, where: str = "") -> str:
         """The call as it would be written down; ``where`` is what `energy_in` tells of the answer."""
