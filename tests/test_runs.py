@@ -19,10 +19,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from energydiag import heads
 from energydiag.discovery import discover
 from energydiag.errors import EnergydiagError, UnreadableFile, UsageError
 from energydiag.heads import ALL_FORMS, head_form
-from energydiag.losses import chance_loss, floor_loss
+from energydiag.losses import chance_loss
 from energydiag.models.energy_head import activate
 from energydiag.pipeline import inspect_run
 from energydiag.results import Diagnosis, Measurement
@@ -287,7 +288,7 @@ def test_limits_are_those_of_the_losses(head: str) -> None:
     log = log_of({"batch_size": "64", "head": head, "tau": "0.3"}, loss=[1.0])
     limits = limits_of(log, Told())
     assert limits.chance == pytest.approx(chance_loss(63))
-    assert limits.floor == pytest.approx(floor_loss(63, head_form(head).activation.energy_range, 0.3))
+    assert limits.floor == pytest.approx(heads.floor(63, head_form(head).activation.energy_range, 0.3))
     assert not limits.unknown
 
 

@@ -30,7 +30,8 @@ from energydiag.models.activations import Activation, activation_named
 from energydiag.models.calling import DIRECT, Calling
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.energy_head import EnergyHead, activate
-from energydiag.models.head_reading import HeadReading, activation_name, read_head
+from energydiag.models.head_reading import HeadReading, read_head
+from energydiag.models.recorded_calls import activation_name
 
 
 @dataclass(frozen=True)
