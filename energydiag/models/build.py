@@ -76,7 +76,7 @@ class Plan:
             InvalidCheckpoint: Keys are missing, unexpected or misshapen; they are listed.
             UsageError: A setting that the keys cannot tell is not given.
         """
-        sign, mask = _sign(self.settings.get("sign", "energy")), _mask(self.settings.get("mask", "hidden"))
+        sign, mask = _sign(self.settings.get("sign")), _mask(self.settings.get("mask", "hidden"))
         module = self._outline(tensors)
         _check_fit(module, tensors)
         if self.module is not None and self.spec is not None:
@@ -164,7 +164,9 @@ def plan_energy(
     return Plan(settings, architecture=wanted)
 
 
-def _sign(text: str) -> Sign:
+def _sign(text: str | None) -> Sign | None:
+    if text is None:
+        return None
     if text == "energy":
         return "energy"
     if text == "score":

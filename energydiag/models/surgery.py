@@ -166,7 +166,7 @@ def operate(energy: EnergyFunction, operations: Sequence[str], anatomy: Anatomy,
     """The function after the operations; its module is changed in place where it can be.
 
     Args:
-        energy: What to operate on.
+        energy: What to operate on, with a sign (`EnergyFunction.with_sign`).
         operations: In order.
         anatomy: Of this function, before the first operation.
         seed: Of fresh weights.
@@ -187,8 +187,8 @@ def operate(energy: EnergyFunction, operations: Sequence[str], anatomy: Anatomy,
             _freshen(energy.module, seed)
         elif word == "negate":
             turned: dict[str, Any] = {"energy": "score", "score": "energy"}
-            settings = {**energy.settings, "sign": turned[energy.sign]}
-            energy = replace(energy, sign=turned[energy.sign], settings=settings)
+            sign = turned[energy.sign or "energy"]
+            energy = replace(energy, sign=sign, settings={**energy.settings, "sign": sign})
         elif word == "turn-mask":
             meanings: dict[str, Any] = {"hidden": "visible", "visible": "hidden"}
             settings = {**energy.settings, "mask": meanings[energy.mask]}

@@ -114,9 +114,19 @@ class Looker:
     @functools.cached_property
     def reading(self) -> HeadReading:
         """What stands at the end of the module."""
-        some = self._held_out.batch.take(torch.arange(2))
-        pairs = Pairs(some.hidden, some.actions, some.pad_mask, shared=True).to(self._energy.device, self._energy.dtype)
+        pairs = self._two()
         return read_head(self._energy, pairs.hidden, pairs.actions, pairs.pad_mask)
+
+    def assumed_sign(self) -> str:
+        """What is assumed of the energy's sign, in words, the first time; see `EnergyFunction.with_sign`."""
+        pairs = self._two()
+        self._energy, assumed = self._energy.with_sign(pairs.hidden, pairs.actions, pairs.pad_mask)
+        return assumed
+
+    def _two(self) -> Pairs:
+        """Two samples, where and as the module wants them."""
+        some = self._held_out.batch.take(torch.arange(2))
+        return Pairs(some.hidden, some.actions, some.pad_mask, shared=True).to(self._energy.device, self._energy.dtype)
 
     @property
     def known_reading(self) -> HeadReading | None:

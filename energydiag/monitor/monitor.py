@@ -86,7 +86,7 @@ class Monitor:
         tau: Temperature of the loss; with ``batch_size``, floor and chance of InfoNCE are known.
         batch_size: Contexts per step whose actions are each other's negatives.
         head: The head's form, by a name of `energydiag.heads`; None: found by watching the model.
-        sign: ``"score"`` where high means good.
+        sign: ``"score"`` where high means good; None: an energy, or a score where the answer's name says so.
         candidates: Whether the model takes actions ``[B, N, H, A]`` and answers with ``[B, N]``.
         samples: At most so many held-out samples are looked at.
         most_overhead: Largest share of the time that looking may take; where it is exceeded, ``every`` is stretched.
@@ -115,7 +115,7 @@ class Monitor:
         tau: float | None = None,
         batch_size: int | None = None,
         head: str | None = None,
-        sign: Sign = "energy",
+        sign: Sign | None = None,
         candidates: bool = False,
         samples: int = SAMPLES,
         most_overhead: float = MOST_OVERHEAD,
@@ -400,6 +400,9 @@ class Monitor:
         with undisturbed(module):
             found |= self._tried("separation", self._looker.separation) or {}
             found |= self._tried("alignment", self._looker.alignment) or {}
+            assumed = self._tried("sign", self._looker.assumed_sign)
+        if assumed:
+            self._tell(assumed)
         return found
 
     def _tried(self, name: str, measure: Callable[[], Any]) -> Any:
@@ -496,7 +499,7 @@ def _wanted(argument: str, given: Wanted) -> tuple[str, ...]:
         ) from error
 
 
-def _energy(model: nn.Module | EnergyFunction, sign: Sign, candidates: bool) -> EnergyFunction:
+def _energy(model: nn.Module | EnergyFunction, sign: Sign | None, candidates: bool) -> EnergyFunction:
     if isinstance(model, EnergyFunction):
         return replace(model, module=unwrapped(model.module))
     if not isinstance(model, nn.Module):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from energydiag.batches.named import as_batch, checked, resolve
+from energydiag.energies.pairs import Pairs
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.identity import identify, takes_mask
 from energydiag.models.model_form import Stated
@@ -45,6 +46,8 @@ def verified(energy: EnergyFunction, values: dict[str, Any]) -> Verified:
     }
     batch = as_batch(checked(resolve(given, where)[0], where))
     with undisturbed(energy.module):
+        few = Pairs(batch.hidden[:2], batch.actions[:2], batch.pad_mask, shared=True).to(energy.device, energy.dtype)
+        energy, _ = energy.with_sign(few.hidden, few.actions, None if few.pad_mask is None else few.pad_mask[:2])
         found = identify(replace(energy, mask="hidden"), batch, Stated(sign=energy.sign), None)
     best = found.best
     if found.verdict == "different":

@@ -246,7 +246,7 @@ def save_repaired(energy: EnergyFunction, applied: Sequence[Applied], path: Path
     metadata = {
         **settings,
         "architecture": energy.architecture,
-        "sign": energy.sign,
+        "sign": energy.sign or "energy",
         "fixes": json.dumps([a.fix for a in applied]),
         "energydiag_version": __version__,
         **{key: str(value) for key, value in facts.items() if key.endswith("sha256")},

@@ -21,7 +21,7 @@ from energydiag.errors import InvalidBatch, UsageError
 from energydiag.files.names import shown
 from energydiag.models.calling import DIRECT
 from energydiag.models.energy_function import EnergyFunction
-from energydiag.pipeline.identifying import check_fit, identified
+from energydiag.pipeline.identifying import check_fit, identified, signed
 from energydiag.pipeline.inspecting_run import RUN_RULES
 from energydiag.pipeline.loading import ModelOptions, open_checkpoint
 from energydiag.probes import Evidence, MeasuringSettings, run_probes
@@ -88,6 +88,8 @@ def inspect(
     if usable.episode is None:
         notes.append("The dump names no episodes; intervals take samples as independent and may be too narrow.")
     energy.module.eval()
+    energy, assumed = signed(energy, usable)
+    notes += [assumed] if assumed else []
     settings = MeasuringSettings(tau=tau, swap_size=swap_size, seed=seed)
     evidence = Evidence(energy, usable, whole, settings)
     answer = run_probes(evidence, progress or (lambda _step: None))
