@@ -249,7 +249,9 @@ class Monitor:
         if self._closed or not (is_main() if self._asked_main is None else self._asked_main):
             return None
         values = {"energies": energies, "hidden": hidden, "actions": actions, "pad_mask": pad_mask}
-        found: Verified | None = self._tried("agreement with the loop", lambda: verified(self._energy, values))
+        found: Verified | None = self._tried(
+            "agreement with the loop", lambda: verified(self._energy, values, with_hooks=self._looker.needs_hooks)
+        )
         if found is None:
             return None
         self._tell(found.told, aloud=not found.agrees)
@@ -397,7 +399,7 @@ class Monitor:
             if norm is not None:
                 found["gradient_norm"] = norm
             found |= self._tried("weights", lambda: weight_numbers(module, self._weights_before)) or {}
-        with undisturbed(module):
+        with undisturbed(module, with_hooks=self._looker.needs_hooks):
             found |= self._tried("separation", self._looker.separation) or {}
             found |= self._tried("alignment", self._looker.alignment) or {}
             assumed = self._tried("sign", self._looker.assumed_sign)

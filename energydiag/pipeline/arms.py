@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import json
 import math
@@ -19,6 +18,7 @@ from energydiag.files.write_safetensors import write_safetensors
 from energydiag.heads import floor
 from energydiag.losses import chance_loss
 from energydiag.metrics import ENERGY_RANGE
+from energydiag.models.copying import copied
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.surgery import Anatomy, operate
 from energydiag.pipeline.crew import Crew
@@ -87,7 +87,7 @@ class Bench:
         title = f"{name}, seed {plan.seed}"
         self.tell(title)
         settings = {**self.energy.settings, "tau": str(plan.tau)}
-        patient = replace(self.energy, module=copy.deepcopy(self.energy.module), settings=settings)
+        patient = replace(self.energy, module=copied(self.energy.module), settings=settings)
         patient = operate(patient, plan.surgery, self.anatomy, plan.seed)
         outcome = None
         if plan.steps:
@@ -106,7 +106,7 @@ class Bench:
             if worse:
                 outcome = replace(outcome, reverted=True, fallen=worse)
             if outcome.reverted:
-                patient = replace(self.energy, module=copy.deepcopy(self.energy.module))
+                patient = replace(self.energy, module=copied(self.energy.module))
         return patient, outcome
 
     def _rehearsed(self, trained: EnergyFunction) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
@@ -18,6 +17,7 @@ from energydiag.energies.pairs import Pairs
 from energydiag.errors import UsageError
 from energydiag.fixes import Patient
 from energydiag.fixes.planning import Planned, plan_from
+from energydiag.models.copying import copied
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.surgery import Anatomy, dissect, operate
 from energydiag.pipeline.arms import (
@@ -148,7 +148,7 @@ def plan_repair(energy: EnergyFunction, train_batch: Batch, examined: Examined, 
 
 
 def _copy(energy: EnergyFunction) -> EnergyFunction:
-    return replace(energy, module=copy.deepcopy(energy.module))
+    return replace(energy, module=copied(energy.module))
 
 
 def _validation(train_batch: Batch, seed: int) -> Batch:
