@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from energydiag.models.energy_function import MASKS, EnergyFunction, Mask, Sign
 from energydiag.models.model_form import Forms
 from energydiag.models.places import Place, places_of_anchor, places_of_module
 from energydiag.models.surgery import operate_again
+from energydiag.models.unwrapping import unwrapped
 from energydiag.models.user_code import user_code
 
 _SHOWN_KEYS = 12
@@ -268,8 +269,7 @@ def _from_factory(spec: str, arguments: Mapping[str, str]) -> nn.Module:
             f"--model {spec} returned a {type(module).__name__}, not a torch.nn.Module.",
             "return the module from it.",
         )
-    # what torch.compile returns computes the same as what is inside, which can also be batched over candidates
-    return cast("nn.Module", getattr(module, "_orig_mod", module))
+    return unwrapped(module)
 
 
 def _import_file(path: Path) -> Any:

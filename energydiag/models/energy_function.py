@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from energydiag.errors import EnergydiagError, ModelFailed, first_line
 from energydiag.models.answers import Found, energy_in
 from energydiag.models.calling import DIRECT, Calling, signature_of
+from energydiag.models.unwrapping import unwrapped
 
 Sign = Literal["energy", "score"]
 Mask = Literal["hidden", "visible", "unused"]
@@ -24,7 +25,8 @@ class EnergyFunction:
     """``E(h, a, pad_mask) -> [B]`` where low energy means that the action fits the context.
 
     Attributes:
-        module: The network; measured as it is in ``eval()`` mode.
+        module: The network, without what ``torch.compile`` or data parallelism wraps around it; measured as it is in
+            ``eval()`` mode.
         architecture: Name of the built-in architecture, or the user's factory.
         settings: What it was rebuilt with (head, nhead, tau, …), as text.
         sign: ``"score"`` when the module answers with −E; None: as the name of its answer says, see `with_sign`.
@@ -41,6 +43,9 @@ class EnergyFunction:
     mask: Mask = "hidden"
     widths: tuple[int, int] | None = None
     calling: Calling = DIRECT
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "module", unwrapped(self.module))
 
     def __call__(self, hidden_BSD: Tensor, actions_BHA: Tensor, pad_mask_BS: Tensor | None) -> Tensor:
         """Energies ``[B]`` of one action per context.

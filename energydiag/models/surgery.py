@@ -30,6 +30,7 @@ from energydiag.models.activations import Activation, activation_named
 from energydiag.models.calling import DIRECT, Calling
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.energy_head import EnergyHead, activate
+from energydiag.models.fresh_weights import redraw, unresettable
 from energydiag.models.head_reading import HeadReading, read_head
 from energydiag.models.recorded_calls import activation_name
 
@@ -184,7 +185,7 @@ def operate(energy: EnergyFunction, operations: Sequence[str], anatomy: Anatomy,
         elif word == "reinitialise-last-layer":
             _reinitialise(_unwrapped(energy.module), argument or anatomy.last_layer, seed)
         elif word == "fresh-weights":
-            _freshen(energy.module, seed)
+            redraw(energy.module, seed)
         elif word == "negate":
             turned: dict[str, Any] = {"energy": "score", "score": "energy"}
             sign = turned[energy.sign or "energy"]
@@ -283,32 +284,4 @@ def _reinitialise(module: nn.Module, path: str, seed: int) -> None:
     found = dict(module.named_modules()).get(path)
     if not path or not isinstance(found, nn.Linear):
         raise UsageError(f"There is no linear layer at {path!r} to initialise again.", "leave this fix out.")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        found.reset_parameters()
-
-
-def unresettable(module: nn.Module) -> tuple[str, ...]:
-    """Paths of the modules that hold trained parameters of their own and have no method that draws them anew."""
-    return tuple(
-        name or "the model itself"
-        for name, part in module.named_modules()
-        if any(p.requires_grad for p in part.parameters(recurse=False)) and _resetter(part) is None
-    )
-
-
-def _resetter(module: nn.Module) -> Callable[[], object] | None:
-    """What torch calls the method that gives a module its first weights; attention's has an underscore."""
-    found = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
-    return cast("Callable[[], object] | None", found)
-
-
-def _freshen(module: nn.Module, seed: int) -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        # inner modules first: an outer one may have its own way with what is inside, as attention has
-        for part in reversed(list(module.modules())):
-            reset, parameters = _resetter(part), list(part.parameters())
-            frozen = bool(parameters) and not any(p.requires_grad for p in parameters)
-            if reset is not None and not frozen:
-                reset()
+    redraw(found, seed)

@@ -8,7 +8,6 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +20,7 @@ from energydiag.errors import UsageError, first_line
 from energydiag.heads import head_form
 from energydiag.models.calling import calling_of
 from energydiag.models.energy_function import EnergyFunction, Sign
+from energydiag.models.unwrapping import unwrapped
 from energydiag.monitor.forwarding import Forwarding
 from energydiag.monitor.held_out import Given, Looker, head_kind, held_out_of
 from energydiag.monitor.history import MARK, line_of
@@ -29,8 +29,8 @@ from energydiag.monitor.log_folder import EVENTS, LogFolder
 from energydiag.monitor.pace import Pace
 from energydiag.monitor.pending import Pending
 from energydiag.monitor.processes import are_many, is_main, of_first
+from energydiag.monitor.sharded_weights import why_not_alone
 from energydiag.monitor.undisturbed import undisturbed
-from energydiag.monitor.unwrapping import unwrapped, why_not_alone
 from energydiag.monitor.verifying import Verified, verified
 from energydiag.monitor.weights import copied, gradient_norm, weight_numbers
 from energydiag.results import Finding
@@ -503,7 +503,7 @@ def _wanted(argument: str, given: Wanted) -> tuple[str, ...]:
 
 def _energy(model: nn.Module | EnergyFunction, sign: Sign | None, candidates: bool) -> EnergyFunction:
     if isinstance(model, EnergyFunction):
-        return replace(model, module=unwrapped(model.module))
+        return model
     if not isinstance(model, nn.Module):
         raise UsageError(f"A {type(model).__name__} cannot be watched.", "give the torch.nn.Module that is trained.")
     module = unwrapped(model)

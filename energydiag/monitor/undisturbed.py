@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ _SEED = 602
 
 @contextmanager
 def undisturbed(module: nn.Module, *, with_hooks: bool = True) -> Iterator[None]:
-    """The module in eval mode for a while, with seeded random numbers and without compiled code.
+    """The module in eval mode for a while, with seeded random numbers.
 
     Afterwards it is as `left_as_found` leaves it, and the random states of Python, NumPy, torch's CPU and the module's
     CUDA devices are those from before. The attribute ``training`` is set directly: a user's ``train()`` or ``eval()``
@@ -32,7 +31,7 @@ def undisturbed(module: nn.Module, *, with_hooks: bool = True) -> Iterator[None]
     devices = sorted({p.device for p in module.parameters() if p.device.type == "cuda"}, key=str)
     python, numbers = random.getstate(), np.random.get_state()
     try:
-        with left_as_found(module), torch.random.fork_rng(devices=devices), _eager():
+        with left_as_found(module), torch.random.fork_rng(devices=devices):
             torch.default_generator.manual_seed(_SEED)
             for device in devices:
                 with torch.cuda.device(device):
@@ -46,11 +45,3 @@ def undisturbed(module: nn.Module, *, with_hooks: bool = True) -> Iterator[None]
     finally:
         random.setstate(python)
         np.random.set_state(numbers)
-
-
-def _eager() -> AbstractContextManager[object]:
-    """Compiled parts run as they were written: what was compiled cannot be batched over candidates, nor watched."""
-    if "torch._dynamo" not in sys.modules:  # nothing was compiled, and the import takes seconds
-        return nullcontext()
-    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
-    return stance
