@@ -88,19 +88,6 @@ def chance_loss(negatives: int) -> float:
     return math.log1p(negatives)
 
 
-def floor_loss(negatives: int, energy_range: float | None, tau: float) -> float:
-    """The lowest InfoNCE that energies inside a range can reach: ``log(1 + N·exp(-R / tau))``.
-
-    All positives at the range's low end and all negatives at its high end give this; nothing gives less.
-
-    Args:
-        negatives: N.
-        energy_range: R, highest minus lowest possible energy; None for an unbounded head, whose floor is 0.
-        tau: Temperature.
-    """
-    return 0.0 if energy_range is None else math.log1p(negatives * math.exp(-energy_range / tau))
-
-
 def ranking_loss(
     energy_BM: Tensor, distance_BM: Tensor, average: Callable[[Tensor], Tensor] = lambda count: count
 ) -> Tensor:

@@ -17,7 +17,8 @@ from energydiag.batch import Batch
 from energydiag.cli.app import app
 from energydiag.energies import pairwise_energies
 from energydiag.errors import ModelFailed, UsageError
-from energydiag.models.calling import DIRECT, calling_of, energy_in
+from energydiag.models.answers import energy_in
+from energydiag.models.calling import DIRECT, calling_of
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.surgery import dissect, operate
 from energydiag.pipeline import RepairOptions, fix_and_retrain, inspect, load_checkpoint
@@ -170,9 +171,9 @@ def test_names_decide_only_where_none_is_in_doubt() -> None:
 
 
 def test_an_answer_without_one_number_a_sample_is_refused() -> None:
-    energy, where = energy_in({"other": torch.zeros(3, 1)}, 3)
-    assert energy.shape == (3,)
-    assert where == "['other']"
+    found = energy_in({"other": torch.zeros(3, 1)}, 3)
+    assert found.energy.shape == (3,)
+    assert found.where == "['other']"
     for answer in (torch.zeros(3, 2), (), {"a": torch.zeros(3), "b": torch.zeros(3)}, None):
         with pytest.raises(ModelFailed, match=r"one energy per sample \(shape \[3\]\)"):
             energy_in(answer, 3)

@@ -20,10 +20,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from energydiag import heads
 from energydiag.discovery import discover
 from energydiag.errors import EnergydiagError, UnreadableFile, UsageError
 from energydiag.heads import ALL_FORMS, head_form
-from energydiag.losses import chance_loss, floor_loss
+from energydiag.losses import chance_loss
 from energydiag.models.energy_head import activate
 from energydiag.pipeline import inspect_run
 from energydiag.results import Diagnosis, Measurement
@@ -289,7 +290,7 @@ def test_limits_are_those_of_the_losses(head: str) -> None:
     limits = limits_of(log, Told())
     assert limits.chance is not None
     assert limits.chance.value == pytest.approx(chance_loss(63))
-    assert limits.floor == pytest.approx(floor_loss(63, head_form(head).activation.energy_range, 0.3))
+    assert limits.floor == pytest.approx(heads.floor(63, head_form(head).activation.energy_range, 0.3))
     assert not limits.unknown
 
 

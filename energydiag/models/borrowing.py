@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import nn
 
+from energydiag.models.copying import copied
 from energydiag.models.energy_function import EnergyFunction
+from energydiag.models.left_as_found import left_as_found
 
 _SEED = 602
 
@@ -25,12 +25,12 @@ def borrowed(energy: EnergyFunction, seed: int) -> Iterator[EnergyFunction]:
     modes, buffers and plain attributes.
     """
     try:
-        lent = replace(energy, module=copy.deepcopy(energy.module))
+        lent = replace(energy, module=copied(energy.module))
     except torch.OutOfMemoryError:
         raise
     except Exception:  # what a stranger's module raises when copied may be anything
         lent = energy
-    with _same_randomness(energy.device, seed), _left_as_found(lent.module):
+    with _same_randomness(energy.device, seed), left_as_found(lent.module):
         yield lent
 
 
@@ -46,20 +46,3 @@ def _same_randomness(device: torch.device, seed: int) -> Iterator[None]:
     finally:
         random.setstate(python)
         np.random.set_state(numbers)
-
-
-@contextmanager
-def _left_as_found(module: nn.Module) -> Iterator[None]:
-    attributes = [(part, dict(part.__dict__), dict(part._buffers)) for part in module.modules()]
-    values = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
-    try:
-        yield
-    finally:
-        for part, own, buffers in attributes:
-            part.__dict__.clear()
-            part.__dict__.update(own)
-            part._buffers.clear()
-            part._buffers.update(buffers)
-        with torch.no_grad():
-            for buffer, value in values:
-                buffer.copy_(value)

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ from energydiag.models.energy_function import MASKS, EnergyFunction, Mask, Sign
 from energydiag.models.model_form import Forms
 from energydiag.models.places import Place, places_of_anchor, places_of_module
 from energydiag.models.surgery import operate_again
+from energydiag.models.unwrapping import unwrapped
+from energydiag.models.user_code import user_code
 
 _SHOWN_KEYS = 12
 
@@ -67,6 +69,7 @@ class Plan:
             "say how the model is built: --model path/file.py:factory (its code will run).",
         )
 
+    @user_code()
     def build(self, tensors: Mapping[str, Tensor]) -> EnergyFunction:
         """The energy function of these tensors, by the model's own keys, in ``eval()`` mode.
 
@@ -74,7 +77,7 @@ class Plan:
             InvalidCheckpoint: Keys are missing, unexpected or misshapen; they are listed.
             UsageError: A setting that the keys cannot tell is not given.
         """
-        sign, mask = _sign(self.settings.get("sign", "energy")), _mask(self.settings.get("mask", "hidden"))
+        sign, mask = _sign(self.settings.get("sign")), _mask(self.settings.get("mask", "hidden"))
         module = self._outline(tensors)
         _check_fit(module, tensors)
         if self.module is not None and self.spec is not None:
@@ -162,7 +165,9 @@ def plan_energy(
     return Plan(settings, architecture=wanted)
 
 
-def _sign(text: str) -> Sign:
+def _sign(text: str | None) -> Sign | None:
+    if text is None:
+        return None
     if text == "energy":
         return "energy"
     if text == "score":
@@ -250,8 +255,9 @@ def _listed(keys: Sequence[str]) -> str:
 def _from_factory(spec: str, arguments: Mapping[str, str]) -> nn.Module:
     where, _, name = spec.rpartition(":")
     try:
-        source = _import_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
-        module: Any = getattr(source, name)(**{key: _value(text) for key, text in arguments.items()})
+        with user_code():
+            source = _import_file(Path(where)) if where.endswith(".py") else importlib.import_module(where)
+            module: Any = getattr(source, name)(**{key: _value(text) for key, text in arguments.items()})
     except (Exception, SystemExit) as error:
         first = (str(error).splitlines() or [""])[0]
         raise UsageError(
@@ -263,8 +269,7 @@ def _from_factory(spec: str, arguments: Mapping[str, str]) -> nn.Module:
             f"--model {spec} returned a {type(module).__name__}, not a torch.nn.Module.",
             "return the module from it.",
         )
-    # what torch.compile returns computes the same as what is inside, which can also be batched over candidates
-    return cast("nn.Module", getattr(module, "_orig_mod", module))
+    return unwrapped(module)
 
 
 def _import_file(path: Path) -> Any:

@@ -1,8 +1,7 @@
-"""How a module wants to be asked, and where in its answer the energy stands.
+"""How a module wants to be asked.
 
 Energy models agree on what they compute and not on how they are called. What is covered: a mask that is not taken,
-arguments in another order or missing, all candidates of a context in one call, and answers that hold more than the
-energy.
+arguments in another order or missing, and all candidates of a context in one call.
 """
 
 from __future__ import annotations
@@ -15,7 +14,9 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from energydiag.errors import ModelFailed, UsageError
+from energydiag.errors import UsageError
+from energydiag.models.answers import energy_in
+from energydiag.models.user_code import user_code
 
 Argument = Literal["hidden", "actions", "pad_mask"]
 
@@ -45,9 +46,6 @@ _NO_MASK = re.compile(
 )
 """What a switch or another setting is called besides: a third parameter that gets no mask."""
 
-ANSWERS = ("energy", "energies", "score", "scores", "logits", "logit", "output")
-"""Under which of its keys an answer with names holds the energy, the first that is there."""
-
 
 @dataclass(frozen=True)
 class Calling:
@@ -68,16 +66,17 @@ class Calling:
         Raises:
             ModelFailed: There is no such number for every sample.
         """
-        return energy_in(self.ask(module, hidden_BSD, actions_BHA, mask_BS), hidden_BSD.shape[0])[0]
+        return energy_in(self.ask(module, hidden_BSD, actions_BHA, mask_BS), hidden_BSD.shape[0]).energy
 
     def ask(self, module: nn.Module, hidden_BSD: Tensor, actions_BHA: Tensor, mask_BS: Tensor | None) -> Any:
         """Whatever the module answers with."""
         actions = actions_BHA[:, None] if self.candidates else actions_BHA
         given: Mapping[Argument, Tensor | None] = {"hidden": hidden_BSD, "actions": actions, "pad_mask": mask_BS}
-        return module(*(given[name] for name in self.arguments))
+        with user_code():
+            return module(*(given[name] for name in self.arguments))
 
     def described(self, where: str = "") -> str:
-        """The call as it would be written down; ``where`` is what `energy_in` tells of the answer."""
+        """The call as it would be written down; ``where`` is that of `energydiag.models.answers.Found`."""
         shown = {"actions": "actions [B, N, …]"} if self.candidates else {}
         text = f"model({', '.join(shown.get(name, name) for name in self.arguments)})"
         return text + where
@@ -157,50 +156,3 @@ def _arguments(names: Sequence[str]) -> tuple[Argument, ...]:
     if len(names) == 1:
         return ("actions",)  # an energy of actions alone
     return DIRECT.arguments[: len(names)]
-
-
-def energy_in(answer: Any, samples: int) -> tuple[Tensor, str]:
-    """The energies ``[B]`` in an answer, and where they stood, as words that follow on a call.
-
-    A tensor is the energy itself; of a tuple or list, the first tensor with one number a sample is; of an answer with
-    names, the first of `ANSWERS`, else the only tensor with one number a sample.
-
-    Args:
-        answer: What a module returned.
-        samples: B.
-
-    Raises:
-        ModelFailed: There is none.
-    """
-
-    def fits(value: Any) -> bool:
-        return isinstance(value, Tensor) and value.numel() == samples
-
-    if fits(answer):
-        return answer.reshape(samples), ""
-    if isinstance(answer, Mapping):
-        named = [name for name in ANSWERS if fits(answer.get(name))] or [
-            n for n, value in answer.items() if fits(value)
-        ]
-        if named and (named[0] in ANSWERS or len(named) == 1):
-            return answer[named[0]].reshape(samples), f"[{named[0]!r}]"
-    elif isinstance(answer, tuple | list):
-        for number, value in enumerate(answer):
-            if fits(value):
-                return value.reshape(samples), f"[{number}]"
-    raise ModelFailed(
-        f"The model must return one energy per sample (shape [{samples}]); it returned {_shown(answer)}.",
-        "if it takes the candidates of a context all at once, actions [B, N, …], add --candidates; else name a module "
-        "with --model that wraps it, whose forward(hidden, actions, pad_mask) returns [B] (the checkpoint's keys are "
-        "found inside of it).",
-    )
-
-
-def _shown(answer: Any) -> str:
-    if isinstance(answer, Tensor):
-        return f"shape {list(answer.shape)}"
-    if isinstance(answer, Mapping):
-        return f"{type(answer).__name__} of {', '.join(f'{name}: {_shown(value)}' for name, value in answer.items())}"
-    if isinstance(answer, tuple | list):
-        return f"{type(answer).__name__} of {', '.join(map(_shown, answer)) or 'nothing'}"
-    return type(answer).__name__

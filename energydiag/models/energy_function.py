@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from energydiag.errors import EnergydiagError, ModelFailed, first_line
-from energydiag.models.calling import DIRECT, Calling, energy_in, signature_of
+from energydiag.models.answers import Found, energy_in
+from energydiag.models.calling import DIRECT, Calling, signature_of
+from energydiag.models.unwrapping import unwrapped
 
 Sign = Literal["energy", "score"]
 Mask = Literal["hidden", "visible", "unused"]
@@ -23,10 +25,11 @@ class EnergyFunction:
     """``E(h, a, pad_mask) -> [B]`` where low energy means that the action fits the context.
 
     Attributes:
-        module: The network; measured as it is in ``eval()`` mode.
+        module: The network, without what ``torch.compile`` or data parallelism wraps around it; measured as it is in
+            ``eval()`` mode.
         architecture: Name of the built-in architecture, or the user's factory.
         settings: What it was rebuilt with (head, nhead, tau, …), as text.
-        sign: ``"score"`` when the module answers with −E.
+        sign: ``"score"`` when the module answers with −E; None: as the name of its answer says, see `with_sign`.
         mask: What True means in the mask that the module takes; in batches it is always ``"hidden"``. ``"unused"``: the
             module is called without one.
         widths: ``(D, A)`` that the weights were made for, where known.
@@ -36,10 +39,13 @@ class EnergyFunction:
     module: nn.Module
     architecture: str
     settings: Mapping[str, str] = field(default_factory=dict)
-    sign: Sign = "energy"
+    sign: Sign | None = None
     mask: Mask = "hidden"
     widths: tuple[int, int] | None = None
     calling: Calling = DIRECT
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "module", unwrapped(self.module))
 
     def __call__(self, hidden_BSD: Tensor, actions_BHA: Tensor, pad_mask_BS: Tensor | None) -> Tensor:
         """Energies ``[B]`` of one action per context.
@@ -47,8 +53,15 @@ class EnergyFunction:
         Raises:
             ModelFailed: The module's answer is not one number per sample.
         """
-        energy_B = self.calling(self.module, hidden_BSD, actions_BHA, self._as_module_wants(pad_mask_BS))
-        return -energy_B if self.sign == "score" else energy_B
+        found = self._found(hidden_BSD, actions_BHA, pad_mask_BS)
+        return -found.energy if self._sign_of(found) == "score" else found.energy
+
+    def _found(self, hidden_BSD: Tensor, actions_BHA: Tensor, pad_mask_BS: Tensor | None) -> Found:
+        mask_BS = self._as_module_wants(pad_mask_BS)
+        return energy_in(self.calling.ask(self.module, hidden_BSD, actions_BHA, mask_BS), hidden_BSD.shape[0])
+
+    def _sign_of(self, found: Found) -> Sign:
+        return self.sign or ("score" if found.is_score else "energy")
 
     def _as_module_wants(self, pad_mask_BS: Tensor | None) -> Tensor | None:
         if pad_mask_BS is None or self.mask == "unused":
@@ -62,8 +75,27 @@ class EnergyFunction:
             ModelFailed: The module raised, or its answer holds no energy.
         """
         with torch.no_grad(), self.failures(hidden_BSD, actions_BHA, pad_mask_BS):
-            answer = self.calling.ask(self.module, hidden_BSD, actions_BHA, self._as_module_wants(pad_mask_BS))
-        return self.calling.described(energy_in(answer, hidden_BSD.shape[0])[1])
+            return self.calling.described(self._found(hidden_BSD, actions_BHA, pad_mask_BS).where)
+
+    def with_sign(
+        self, hidden_BSD: Tensor, actions_BHA: Tensor, pad_mask_BS: Tensor | None
+    ) -> tuple[EnergyFunction, str]:
+        """The same with a sign, and what was assumed of it; empty where it was given or the answer has no name.
+
+        Where no sign is given, logits, scores, rewards and values are scores: high means that the action fits.
+
+        Raises:
+            ModelFailed: The module raised, or its answer holds no energy.
+        """
+        if self.sign is not None:
+            return self, ""
+        with torch.no_grad(), self.failures(hidden_BSD, actions_BHA, pad_mask_BS):
+            found = self._found(hidden_BSD, actions_BHA, pad_mask_BS)
+        note = (
+            f"The model returns `{found.name}`, and no sign was given: high was taken to mean that the action fits "
+            "(`--sign score`; where these are energies, give `--sign energy`)."
+        )
+        return replace(self, sign=self._sign_of(found)), note if found.is_score else ""
 
     @contextmanager
     def failures(self, hidden: Tensor, actions: Tensor, pad_mask: Tensor | None) -> Iterator[None]:

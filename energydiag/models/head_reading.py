@@ -15,16 +15,13 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from energydiag.heads import floor
 from energydiag.models.activations import ACTIVATIONS, Activation, soft_clipped
+from energydiag.models.bounds import Bound, Bounds
 from energydiag.models.energy_function import EnergyFunction
+from energydiag.models.recorded_calls import SHAPE_ONLY, Call, Recorder, activation_name, function_name
+from energydiag.models.unit_vectors import SIMILARITIES
 
-_SHAPE_ONLY = frozenset(
-    (
-        *("view", "reshape", "squeeze", "unsqueeze", "flatten", "ravel", "view_as", "reshape_as", "expand"),
-        *("transpose", "permute", "movedim", "swapaxes", "contiguous", "clone", "detach"),
-        *("__getitem__", "select", "narrow", "float", "double", "to", "type", "type_as"),
-    )
-)
 UNSEEN = "compiled code"
 
 _POOLS = frozenset({"mean", "sum"})
@@ -46,29 +43,8 @@ _CURVED = frozenset(
     )
 )
 """Functions that bend the energy; where the walk back ends at one, its slope is not known."""
-_SAME_ACTIVATION = {"special_expit": "sigmoid", "log_sigmoid": "logsigmoid"}
+_DATA_DEPENDENT = "a bounded value times a scale that depends on the input"
 _SAME_ARITHMETIC = {"multiply": "mul", "subtract": "sub", "divide": "div", "true_divide": "div", "idiv": "div"}
-
-
-@dataclass(frozen=True)
-class _Call:
-    name: str
-    args: tuple[Any, ...]
-    kwargs: Mapping[str, Any]
-    answer: Any
-
-
-class _Recorder(TorchFunctionMode):
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[_Call] = []
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        answer = func(*args, **(kwargs or {}))
-        self.calls.append(_Call(getattr(func, "__name__", str(func)), tuple(args), kwargs or {}, answer))
-        return answer
 
 
 @dataclass(frozen=True)
@@ -85,8 +61,9 @@ class HeadReading:
             the submodule is given, or ``"none"``.
         module: Name of the submodule whose output is the raw value; empty where none is.
         call: Which of the calls of the activation's ``function`` in one forward pass it is, from 0.
-        stopped_at: The function at the end that could not be read, if one bends the energy there; `UNSEEN` where the
-            energy came out of code that cannot be watched.
+        stopped_at: What is at the end and has no slope that is known: a function that bends the energy, the cosine or
+            the distance of two unit vectors, or `UNSEEN` where the energy came out of code that cannot be watched.
+        bound: Lowest and highest energy where no activation tells them.
     """
 
     activation: Activation | None
@@ -98,22 +75,35 @@ class HeadReading:
     module: str = ""
     call: int = -1
     stopped_at: str = ""
+    bound: Bound | None = None
 
     @property
     def energy_range(self) -> tuple[float, float] | None:
         """Lowest and highest energy that the head can give, or None where it is unbounded."""
         if self.activation is None or not self.activation.bounded:
-            return None
+            return None if self.bound is None else (self.bound.low, self.bound.high)
         ends = (
             self.scale * self.activation.low + self.offset,
             self.scale * self.activation.high + self.offset,
         )
         return min(ends), max(ends)
 
+    def floor(self, negatives: int, tau: float) -> float:
+        """The lowest InfoNCE among in-batch negatives that the head's range allows; 0 for an unbounded head."""
+        if self.bound is not None:
+            return floor(negatives, self.bound.reach(negatives), tau, cosine=self.bound.geometry == "cosine")
+        limits = self.energy_range
+        return floor(negatives, None if limits is None else limits[1] - limits[0], tau)
+
     def describe(self) -> str:
         """The energy as a formula, in words a user can check against the code."""
+        between = "" if self.bound is None else f", between {self.bound.low:.4g} and {self.bound.high:.4g}"
+        if self.stopped_at in SIMILARITIES:
+            pooled = ", averaged over the steps" if self.pooled == "before" else ""
+            return f"energy = {_affine(self.stopped_at, self.scale, self.offset)}{pooled}{between}"
         if self.stopped_at:
-            return f"energy ends in `{self.stopped_at}`, whose slope and range are not known here"
+            unknown = "slope and range are" if self.bound is None else "slope is"
+            return f"energy ends in `{self.stopped_at}`, whose {unknown} not known here{between}"
         if self.activation is None:
             formula = _affine("raw", self.scale, self.offset)
         else:
@@ -122,7 +112,7 @@ class HeadReading:
         order = {"before": ", raw averaged over the steps first", "after": ", averaged over the steps"}
         origin = f"; raw from `{self.module}`" if self.module else ""
         origin += ", which is given features averaged over the steps" if self.pooled == "features" else ""
-        return f"energy = {formula}{order.get(self.pooled, '')}{origin}"
+        return f"energy = {formula}{order.get(self.pooled, '')}{origin}{between}"
 
 
 def _affine(inner: str, scale: float, offset: float) -> str:
@@ -148,12 +138,11 @@ class _Step:
     pools: bool = False
 
 
-def _undo(call: _Call, made: Mapping[int, _Call]) -> _Step | None:
+def _undo(call: Call, made: Mapping[int, Call]) -> _Step | None:
     """The affine or shape step that this call is, or None where it is something else."""
-    name = call.name.strip("_") if call.name != "__getitem__" else call.name
-    name = _SAME_ARITHMETIC.get(name, name)
-    first = call.args[0] if call.args else call.kwargs.get("input")
-    if name in _SHAPE_ONLY and isinstance(first, Tensor):
+    name = _SAME_ARITHMETIC.get(call.plain_name, call.plain_name)
+    first = call.first
+    if name in SHAPE_ONLY and isinstance(first, Tensor):
         return _Step(first)
     if name in _POOLS and isinstance(first, Tensor):
         factor = first.numel() / call.answer.numel() if name == "sum" else 1.0
@@ -167,7 +156,7 @@ def _undo(call: _Call, made: Mapping[int, _Call]) -> _Step | None:
     return _undo_arithmetic(name, call.args[0], call.args[1], made)
 
 
-def _undo_arithmetic(name: str, left: Any, right: Any, made: Mapping[int, _Call]) -> _Step | None:
+def _undo_arithmetic(name: str, left: Any, right: Any, made: Mapping[int, Call]) -> _Step | None:
     reverse = name.startswith("r")
     if _rank(right, made) > _rank(left, made):
         left, right, reverse = right, left, not reverse
@@ -183,7 +172,7 @@ def _undo_arithmetic(name: str, left: Any, right: Any, made: Mapping[int, _Call]
     return None if reverse or value == 0 else _Step(left, scale=1.0 / value)
 
 
-def _rank(value: Any, made: Mapping[int, _Call]) -> int:
+def _rank(value: Any, made: Mapping[int, Call]) -> int:
     """How sure it is that a value is the one that depends on the samples, and not a constant beside it."""
     if not isinstance(value, Tensor):
         return 0
@@ -192,13 +181,7 @@ def _rank(value: Any, made: Mapping[int, _Call]) -> int:
     return 3 if id(value) in made else 2
 
 
-def activation_name(call_name: str) -> str:
-    """One name for all the ways in which torch spells an activation."""
-    name = call_name.rstrip("_")  # in-place forms end with one
-    return _SAME_ACTIVATION.get(name, name)
-
-
-def _activation_of(call: _Call) -> Activation | None:
+def _activation_of(call: Call) -> Activation | None:
     name = activation_name(call.name)
     first = tuple(call.args[1:3])
     if name == "softplus" and (first[:1] not in ((), (1,)) or call.kwargs.get("beta", 1) != 1):
@@ -244,23 +227,32 @@ def read_head(
         for name, module in energy.module.named_modules()
         if name and not isinstance(module, torch.jit.ScriptModule)  # compiled ones take no hooks
     ]
-    recorder = _Recorder()
+    recorder = Recorder()
     try:
         with torch.no_grad(), energy.failures(hidden_BSD, actions_BHA, pad_mask_BS), recorder:
             answer = energy(hidden_BSD, actions_BHA, pad_mask_BS)
     finally:
         for hook in hooks:
             hook.remove()
-    return _walk_back(answer, recorder.calls, outputs)
+    inputs = [each for each in (hidden_BSD, actions_BHA, pad_mask_BS) if each is not None]
+    bounds = Bounds(recorder.calls, inputs, [*energy.module.parameters(), *energy.module.buffers()])
+    return _walk_back(answer, recorder.calls, outputs, bounds)
 
 
-def _walk_back(answer: Tensor, calls: Sequence[_Call], outputs: Mapping[int, tuple[str, Any]]) -> HeadReading:
+def _walk_back(
+    answer: Tensor, calls: Sequence[Call], outputs: Mapping[int, tuple[str, Any]], bounds: Bounds
+) -> HeadReading:
     made = {id(call.answer): call for call in calls if isinstance(call.answer, Tensor)}
     reading = HeadReading(activation=None)
     current = answer
-    for call in reversed(calls):
+    for place, call in reversed(list(enumerate(calls))):
         if call.answer is not current:
             continue
+        similarity = bounds.units.similarity(place)
+        if similarity is not None:
+            reading = _compose(reading, _Step(current, scale=similarity.unit))
+            reading = reading if reading.activation else replace(reading, stopped_at=similarity.name)
+            break
         step = _undo(call, made)
         if step is not None:
             reading = _compose(reading, step)
@@ -268,9 +260,8 @@ def _walk_back(answer: Tensor, calls: Sequence[_Call], outputs: Mapping[int, tup
             continue
         activation = _activation_of(call) if reading.activation is None else _clipped(reading, call)
         if activation is None:
-            name = activation_name(call.name)
-            if reading.activation is None and name in _CURVED:
-                reading = replace(reading, stopped_at=name)
+            if reading.activation is None:
+                reading = replace(reading, stopped_at=_stop(call, place, bounds))
             break
         index = next(i for i, other in enumerate(_of_function(calls, activation.function)) if other is call)
         reading = replace(
@@ -280,20 +271,42 @@ def _walk_back(answer: Tensor, calls: Sequence[_Call], outputs: Mapping[int, tup
             inner_scale=1.0,
             pooled="after" if reading.pooled == "before" else reading.pooled,
         )
-        current = call.args[0] if call.args else call.kwargs["input"]
+        current = call.first
     else:
         # what compiled code does is not seen, so nothing can be said of what stands before it
         reading = replace(reading, activation=None, stopped_at=UNSEEN)
+    bound = bounds.of(answer, len(calls))
+    if bound.finite and (reading.activation is None or not reading.activation.bounded):
+        at_end = reading.stopped_at or ("" if reading.activation else _name_of_maker(current, calls))
+        reading = replace(reading, bound=bound, stopped_at=at_end)
     module, given = outputs.get(id(current), ("", None))
     pooled = "features" if reading.pooled == "none" and _is_average(given, calls, made) else reading.pooled
     return replace(reading, module=module, pooled=pooled)
 
 
-def _of_function(calls: Sequence[_Call], function: str) -> list[_Call]:
+def _stop(call: Call, place: int, bounds: Bounds) -> str:
+    """What to call the function at which the walk stops, if the energy is not linear in what it returns."""
+    name = call.plain_name
+    if name in _CURVED:
+        return name
+    if name in ("mul", "multiply", "div", "divide", "true_divide"):
+        factors = [bounds.of(each, place) for each in call.args[:2]]
+        if any(one.finite and one.geometry != "interval" for one in factors):
+            return _DATA_DEPENDENT
+        if any(one.finite for one in factors) and any(one.low >= 0 and not one.finite for one in factors):
+            return _DATA_DEPENDENT
+    return ""
+
+
+def _name_of_maker(current: Tensor, calls: Sequence[Call]) -> str:
+    return next((call.plain_name for call in reversed(calls) if call.answer is current), UNSEEN)
+
+
+def _of_function(calls: Sequence[Call], function: str) -> list[Call]:
     return [call for call in calls if activation_name(call.name) == function]
 
 
-def _clipped(reading: HeadReading, call: _Call) -> Activation | None:
+def _clipped(reading: HeadReading, call: Call) -> Activation | None:
     """The reading's activation behind a soft clip ``c·tanh(u)``, if that is what this call makes of it."""
     if reading.activation is None or activation_name(call.name) != "tanh":
         return None
@@ -302,7 +315,7 @@ def _clipped(reading: HeadReading, call: _Call) -> Activation | None:
     return soft_clipped(reading.activation, reading.inner_scale) if reading.inner_scale > 0 else None
 
 
-def _is_average(value: Any, calls: Sequence[_Call], made: Mapping[int, _Call]) -> bool:
+def _is_average(value: Any, calls: Sequence[Call], made: Mapping[int, Call]) -> bool:
     """Whether a tensor came from an average or a sum over several others by changes of shape alone."""
     for call in reversed(calls):
         if call.answer is not value or not isinstance(value, Tensor):
@@ -348,7 +361,7 @@ class ActivationProbe(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        name = getattr(func, "__name__", "")
+        name = function_name(func)
         activation = self._reading.activation
         if activation is not None and activation_name(name) == activation.function:
             if self._seen == self._reading.call:

@@ -9,7 +9,6 @@ Shapes: n samples, S context tokens, D context width, H action steps, A action d
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from torch import Tensor
 from energydiag.batch import Batch
 from energydiag.errors import ModelFailed
 from energydiag.heads import ALL_FORMS, HeadForm
+from energydiag.models.copying import copied
 from energydiag.models.dropout_passes import is_one_more
 from energydiag.models.energy_function import MASKS, EnergyFunction, Mask
 from energydiag.models.match import (
@@ -215,7 +215,7 @@ def _returned(energy: EnergyFunction, batch: Batch, autocast: torch.dtype | None
 
 def in_form(energy: EnergyFunction, form: ModelForm, forms: Forms | None) -> EnergyFunction:
     """A copy of an energy function in another form, in the precision that it has."""
-    module = copy.deepcopy(energy.module) if forms is None else forms.reform(energy.module, form)
+    module = copied(energy.module) if forms is None else forms.reform(energy.module, form)
     return replace(energy, module=module, mask=form.mask, sign=form.sign)
 
 
@@ -267,7 +267,7 @@ def _rounded(energy: EnergyFunction, batch: Batch, base: Tensor) -> Iterator[tup
         yield f"contexts dumped in {_name(contexts)}", _rms(_returned(energy, jittered) - base)
     for dtype in (torch.float16, torch.bfloat16):
         try:
-            other = replace(energy, module=copy.deepcopy(energy.module).to(dtype))
+            other = replace(energy, module=copied(energy.module).to(dtype))
             yield _name(dtype), _rms(_returned(other, batch) - base)
         except (ModelFailed, RuntimeError):  # what a kernel lacks in this type
             continue

@@ -30,7 +30,9 @@ from energydiag.models.activations import Activation, activation_named
 from energydiag.models.calling import DIRECT, Calling
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.energy_head import EnergyHead, activate
-from energydiag.models.head_reading import HeadReading, activation_name, read_head
+from energydiag.models.fresh_weights import redraw, unresettable
+from energydiag.models.head_reading import HeadReading, read_head
+from energydiag.models.recorded_calls import activation_name
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def operate(energy: EnergyFunction, operations: Sequence[str], anatomy: Anatomy,
     """The function after the operations; its module is changed in place where it can be.
 
     Args:
-        energy: What to operate on.
+        energy: What to operate on, with a sign (`EnergyFunction.with_sign`).
         operations: In order.
         anatomy: Of this function, before the first operation.
         seed: Of fresh weights.
@@ -183,11 +185,11 @@ def operate(energy: EnergyFunction, operations: Sequence[str], anatomy: Anatomy,
         elif word == "reinitialise-last-layer":
             _reinitialise(_unwrapped(energy.module), argument or anatomy.last_layer, seed)
         elif word == "fresh-weights":
-            _freshen(energy.module, seed)
+            redraw(energy.module, seed)
         elif word == "negate":
             turned: dict[str, Any] = {"energy": "score", "score": "energy"}
-            settings = {**energy.settings, "sign": turned[energy.sign]}
-            energy = replace(energy, sign=turned[energy.sign], settings=settings)
+            sign = turned[energy.sign or "energy"]
+            energy = replace(energy, sign=sign, settings={**energy.settings, "sign": sign})
         elif word == "turn-mask":
             meanings: dict[str, Any] = {"hidden": "visible", "visible": "hidden"}
             settings = {**energy.settings, "mask": meanings[energy.mask]}
@@ -282,32 +284,4 @@ def _reinitialise(module: nn.Module, path: str, seed: int) -> None:
     found = dict(module.named_modules()).get(path)
     if not path or not isinstance(found, nn.Linear):
         raise UsageError(f"There is no linear layer at {path!r} to initialise again.", "leave this fix out.")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        found.reset_parameters()
-
-
-def unresettable(module: nn.Module) -> tuple[str, ...]:
-    """Paths of the modules that hold trained parameters of their own and have no method that draws them anew."""
-    return tuple(
-        name or "the model itself"
-        for name, part in module.named_modules()
-        if any(p.requires_grad for p in part.parameters(recurse=False)) and _resetter(part) is None
-    )
-
-
-def _resetter(module: nn.Module) -> Callable[[], object] | None:
-    """What torch calls the method that gives a module its first weights; attention's has an underscore."""
-    found = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
-    return cast("Callable[[], object] | None", found)
-
-
-def _freshen(module: nn.Module, seed: int) -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        # inner modules first: an outer one may have its own way with what is inside, as attention has
-        for part in reversed(list(module.modules())):
-            reset, parameters = _resetter(part), list(part.parameters())
-            frozen = bool(parameters) and not any(p.requires_grad for p in parameters)
-            if reset is not None and not frozen:
-                reset()
+    redraw(found, seed)

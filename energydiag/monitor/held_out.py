@@ -27,6 +27,8 @@ from energydiag.errors import InvalidBatch
 from energydiag.heads import HeadActivation, HeadForm, Pooling
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.head_reading import HeadReading, read_head, with_activation_input
+from energydiag.monitor.undisturbed import undisturbed
+from energydiag.monitor.user_hooks import has_forward_hooks, writes
 from energydiag.negatives.noise import SIGMAS, noisy
 from energydiag.probes.saturation import SATURATED_BELOW
 from energydiag.training.validation import swap_ranks
@@ -114,9 +116,41 @@ class Looker:
     @functools.cached_property
     def reading(self) -> HeadReading:
         """What stands at the end of the module."""
-        some = self._held_out.batch.take(torch.arange(2))
-        pairs = Pairs(some.hidden, some.actions, some.pad_mask, shared=True).to(self._energy.device, self._energy.dtype)
+        pairs = self._two()
         return read_head(self._energy, pairs.hidden, pairs.actions, pairs.pad_mask)
+
+    def assumed_sign(self) -> str:
+        """What is assumed of the energy's sign, in words, the first time; see `EnergyFunction.with_sign`."""
+        pairs = self._two()
+        self._energy, assumed = self._energy.with_sign(pairs.hidden, pairs.actions, pairs.pad_mask)
+        return assumed
+
+    def _two(self) -> Pairs:
+        """Two samples, where and as the module wants them."""
+        some = self._held_out.batch.take(torch.arange(2))
+        return Pairs(some.hidden, some.actions, some.pad_mask, shared=True).to(self._energy.device, self._energy.dtype)
+
+    @functools.cached_property
+    def needs_hooks(self) -> bool:
+        """Whether the user's forward hooks change the energy; those that do not, or that raise, are left out."""
+        module, pairs = self._energy.module, self._two()
+        if not has_forward_hooks(module):
+            return False
+
+        def energies() -> Tensor:
+            with torch.no_grad():
+                return self._energy(pairs.hidden, pairs.actions, pairs.pad_mask)
+
+        with undisturbed(module):
+            try:
+                found, wrote = writes(module, energies)
+            except Exception:  # what a user's hook raises may be anything
+                return False
+        with undisturbed(module, with_hooks=False):
+            try:
+                return wrote or not torch.equal(found, energies())
+            except Exception:  # the module needs them
+                return True
 
     @property
     def known_reading(self) -> HeadReading | None:

@@ -8,7 +8,6 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +20,7 @@ from energydiag.errors import UsageError, first_line
 from energydiag.heads import head_form
 from energydiag.models.calling import calling_of
 from energydiag.models.energy_function import EnergyFunction, Sign
+from energydiag.models.unwrapping import unwrapped
 from energydiag.monitor.forwarding import Forwarding
 from energydiag.monitor.held_out import Given, Looker, head_kind, held_out_of
 from energydiag.monitor.history import MARK, line_of
@@ -29,8 +29,8 @@ from energydiag.monitor.log_folder import EVENTS, LogFolder
 from energydiag.monitor.pace import Pace
 from energydiag.monitor.pending import Pending
 from energydiag.monitor.processes import are_many, is_main, of_first
+from energydiag.monitor.sharded_weights import why_not_alone
 from energydiag.monitor.undisturbed import undisturbed
-from energydiag.monitor.unwrapping import unwrapped, why_not_alone
 from energydiag.monitor.verifying import Verified, verified
 from energydiag.monitor.weights import copied, gradient_norm, weight_numbers
 from energydiag.results import Finding
@@ -86,7 +86,7 @@ class Monitor:
         tau: Temperature of the loss; with ``batch_size``, floor and chance of InfoNCE are known.
         batch_size: Contexts per step whose actions are each other's negatives.
         head: The head's form, by a name of `energydiag.heads`; None: found by watching the model.
-        sign: ``"score"`` where high means good.
+        sign: ``"score"`` where high means good; None: an energy, or a score where the answer's name says so.
         candidates: Whether the model takes actions ``[B, N, H, A]`` and answers with ``[B, N]``.
         samples: At most so many held-out samples are looked at.
         most_overhead: Largest share of the time that looking may take; where it is exceeded, ``every`` is stretched.
@@ -115,7 +115,7 @@ class Monitor:
         tau: float | None = None,
         batch_size: int | None = None,
         head: str | None = None,
-        sign: Sign = "energy",
+        sign: Sign | None = None,
         candidates: bool = False,
         samples: int = SAMPLES,
         most_overhead: float = MOST_OVERHEAD,
@@ -249,7 +249,9 @@ class Monitor:
         if self._closed or not (is_main() if self._asked_main is None else self._asked_main):
             return None
         values = {"energies": energies, "hidden": hidden, "actions": actions, "pad_mask": pad_mask}
-        found: Verified | None = self._tried("agreement with the loop", lambda: verified(self._energy, values))
+        found: Verified | None = self._tried(
+            "agreement with the loop", lambda: verified(self._energy, values, with_hooks=self._looker.needs_hooks)
+        )
         if found is None:
             return None
         self._tell(found.told, aloud=not found.agrees)
@@ -397,9 +399,12 @@ class Monitor:
             if norm is not None:
                 found["gradient_norm"] = norm
             found |= self._tried("weights", lambda: weight_numbers(module, self._weights_before)) or {}
-        with undisturbed(module):
+        with undisturbed(module, with_hooks=self._looker.needs_hooks):
             found |= self._tried("separation", self._looker.separation) or {}
             found |= self._tried("alignment", self._looker.alignment) or {}
+            assumed = self._tried("sign", self._looker.assumed_sign)
+        if assumed:
+            self._tell(assumed)
         return found
 
     def _tried(self, name: str, measure: Callable[[], Any]) -> Any:
@@ -496,9 +501,9 @@ def _wanted(argument: str, given: Wanted) -> tuple[str, ...]:
         ) from error
 
 
-def _energy(model: nn.Module | EnergyFunction, sign: Sign, candidates: bool) -> EnergyFunction:
+def _energy(model: nn.Module | EnergyFunction, sign: Sign | None, candidates: bool) -> EnergyFunction:
     if isinstance(model, EnergyFunction):
-        return replace(model, module=unwrapped(model.module))
+        return model
     if not isinstance(model, nn.Module):
         raise UsageError(f"A {type(model).__name__} cannot be watched.", "give the torch.nn.Module that is trained.")
     module = unwrapped(model)

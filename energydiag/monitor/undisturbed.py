@@ -3,56 +3,45 @@
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import nn
 
+from energydiag.models.left_as_found import left_as_found
+from energydiag.monitor.user_hooks import remove_hooks
+
 _SEED = 602
 
 
 @contextmanager
-def undisturbed(module: nn.Module) -> Iterator[None]:
-    """The module in eval mode for a while, with seeded random numbers and without compiled code.
+def undisturbed(module: nn.Module, *, with_hooks: bool = True) -> Iterator[None]:
+    """The module in eval mode for a while, with seeded random numbers.
 
-    Afterwards every submodule has the mode and the buffers that it had, and the random states of Python, NumPy, torch's
-    CPU and the module's CUDA devices are those from before. The attribute ``training`` is set directly: a user's
-    ``train()`` or ``eval()`` may do more than that, such as merging weights.
+    Afterwards it is as `left_as_found` leaves it, and the random states of Python, NumPy, torch's CPU and the module's
+    CUDA devices are those from before. The attribute ``training`` is set directly: a user's ``train()`` or ``eval()``
+    may do more than that, such as merging weights.
+
+    Args:
+        module: Whose.
+        with_hooks: Whether the user's forward hooks run; backward hooks never do.
     """
     devices = sorted({p.device for p in module.parameters() if p.device.type == "cuda"}, key=str)
     python, numbers = random.getstate(), np.random.get_state()
-    modes = [(part, part.training, dict(part._buffers)) for part in module.modules()]
-    values = [(b, b._version, b.detach().clone()) for b in module.buffers() if not b.is_inference()]
     try:
-        with torch.random.fork_rng(devices=devices), _eager():
+        with left_as_found(module), torch.random.fork_rng(devices=devices):
             torch.default_generator.manual_seed(_SEED)
             for device in devices:
                 with torch.cuda.device(device):
                     torch.cuda.manual_seed(_SEED)
             random.seed(_SEED)
             np.random.seed(_SEED)
-            for part, _, _ in modes:
+            for part in module.modules():
                 part.training = False
+            remove_hooks(module, forward=not with_hooks)
             yield
     finally:
-        for part, mode, buffers in modes:
-            part.training = mode
-            part._buffers.clear()
-            part._buffers.update(buffers)
-        with torch.no_grad():
-            for buffer, version, value in values:
-                if buffer._version != version:  # a graph that waits for its backward pass may hold it
-                    buffer.copy_(value)
         random.setstate(python)
         np.random.set_state(numbers)
-
-
-def _eager() -> AbstractContextManager[object]:
-    """Compiled parts run as they were written: what was compiled cannot be batched over candidates, nor watched."""
-    if "torch._dynamo" not in sys.modules:  # nothing was compiled, and the import takes seconds
-        return nullcontext()
-    stance: AbstractContextManager[object] = torch.compiler.set_stance("force_eager")
-    return stance

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from energydiag.batches.named import as_batch, checked, resolve
+from energydiag.energies.pairs import Pairs
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.identity import identify, takes_mask
 from energydiag.models.model_form import Stated
@@ -26,12 +27,13 @@ class Verified(NamedTuple):
     agrees: bool
 
 
-def verified(energy: EnergyFunction, values: dict[str, Any]) -> Verified:
+def verified(energy: EnergyFunction, values: dict[str, Any], *, with_hooks: bool = True) -> Verified:
     """Compares the energies that a loop computed with those of the model as the monitor calls it.
 
     Args:
         energy: As the monitor calls it, with the weights that the loop computed with.
         values: ``hidden``, ``actions``, ``pad_mask`` and ``energies``, by the names of a dump.
+        with_hooks: Whether the user's forward hooks run.
 
     Raises:
         InvalidBatch: Shapes do not fit each other.
@@ -44,7 +46,9 @@ def verified(energy: EnergyFunction, values: dict[str, Any]) -> Verified:
         if value is not None
     }
     batch = as_batch(checked(resolve(given, where)[0], where))
-    with undisturbed(energy.module):
+    with undisturbed(energy.module, with_hooks=with_hooks):
+        few = Pairs(batch.hidden[:2], batch.actions[:2], batch.pad_mask, shared=True).to(energy.device, energy.dtype)
+        energy, _ = energy.with_sign(few.hidden, few.actions, None if few.pad_mask is None else few.pad_mask[:2])
         found = identify(replace(energy, mask="hidden"), batch, Stated(sign=energy.sign), None)
     best = found.best
     if found.verdict == "different":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import json
 import math
@@ -16,8 +15,10 @@ import numpy as np
 from energydiag import __version__
 from energydiag.batch import Batch
 from energydiag.files.write_safetensors import write_safetensors
-from energydiag.losses import chance_loss, floor_loss
+from energydiag.heads import floor
+from energydiag.losses import chance_loss
 from energydiag.metrics import ENERGY_RANGE
+from energydiag.models.copying import copied
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.surgery import Anatomy, operate
 from energydiag.pipeline.crew import Crew
@@ -86,7 +87,7 @@ class Bench:
         title = f"{name}, seed {plan.seed}"
         self.tell(title)
         settings = {**self.energy.settings, "tau": str(plan.tau)}
-        patient = replace(self.energy, module=copy.deepcopy(self.energy.module), settings=settings)
+        patient = replace(self.energy, module=copied(self.energy.module), settings=settings)
         patient = operate(patient, plan.surgery, self.anatomy, plan.seed)
         outcome = None
         if plan.steps:
@@ -105,7 +106,7 @@ class Bench:
             if worse:
                 outcome = replace(outcome, reverted=True, fallen=worse)
             if outcome.reverted:
-                patient = replace(self.energy, module=copy.deepcopy(self.energy.module))
+                patient = replace(self.energy, module=copied(self.energy.module))
         return patient, outcome
 
     def _rehearsed(self, trained: EnergyFunction) -> tuple[str, ...]:
@@ -228,9 +229,7 @@ def loss_curves(control: Arm, after: Arm, batch_sizes: tuple[int, int]) -> tuple
         steps = tuple(float(row.step) for row in arm.outcome.rows)
         curves.append(Curve(f"{name}.info_nce", steps, tuple(row.info_nce for row in arm.outcome.rows)))
         width = arm.diagnosis.measurement(ENERGY_RANGE)
-        floors = tuple(
-            floor_loss(size - 1, None if width is None else width.value, row.tau) for row in arm.outcome.rows
-        )
+        floors = tuple(floor(size - 1, None if width is None else width.value, row.tau) for row in arm.outcome.rows)
         curves.append(Curve(f"{name}.floor", steps, floors))
     for size, name in {batch_sizes[1]: "after.chance", batch_sizes[0]: "chance"}.items() if curves else ():
         curves.append(Curve(name, curves[0].x, tuple(chance_loss(size - 1) for _ in curves[0].x)))
@@ -247,7 +246,7 @@ def save_repaired(energy: EnergyFunction, applied: Sequence[Applied], path: Path
     metadata = {
         **settings,
         "architecture": energy.architecture,
-        "sign": energy.sign,
+        "sign": energy.sign or "energy",
         "fixes": json.dumps([a.fix for a in applied]),
         "energydiag_version": __version__,
         **{key: str(value) for key, value in facts.items() if key.endswith("sha256")},

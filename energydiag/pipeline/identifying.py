@@ -11,6 +11,7 @@ import torch
 from energydiag.batch import Batch
 from energydiag.checkpoints.listing import step_in_name
 from energydiag.checkpoints.step import step_inside
+from energydiag.energies.pairs import Pairs
 from energydiag.errors import EnergydiagError, InvalidBatch, UsageError
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.identity import SAME_BELOW, Identity, identify, takes_mask
@@ -252,6 +253,17 @@ def check_fit(energy: EnergyFunction, batch: Batch) -> None:
         )
 
 
+def signed(energy: EnergyFunction, batch: Batch) -> tuple[EnergyFunction, str]:
+    """`EnergyFunction.with_sign`, found on samples of a batch.
+
+    Raises:
+        ModelFailed: The module raised, or its answer holds no energy.
+    """
+    few = batch.take(torch.arange(min(2, len(batch))))
+    pairs = Pairs(few.hidden, few.actions, few.pad_mask, shared=True).to(energy.device, energy.dtype)
+    return energy.with_sign(pairs.hidden, pairs.actions, pairs.pad_mask)
+
+
 def _proven(opened: OpenCheckpoint, batch: Batch, found: Identity, others: str | int | None) -> Identified:
     """The model in the form that was found.
 
@@ -324,7 +336,7 @@ def _assumed(opened: OpenCheckpoint, batch: Batch, tau: float) -> Identified:
     """The model as it is stated, and what would be different if that is wrong."""
     energy = opened.build()
     check_fit(energy, batch)
-    form = _form_of(energy)
+    form = _form_of(signed(energy, batch)[0])
     forms = opened.plan.forms(opened.tensors)
     parts = [form.describe(_hides(energy, opened, batch))]
     if forms is None:
@@ -347,7 +359,7 @@ def _told(opened: OpenCheckpoint, verdict: str, words: str) -> MutableMapping[st
 
 def _form_of(energy: EnergyFunction) -> ModelForm:
     stated = Stated.by(energy.settings)
-    return ModelForm(stated.head, stated.nhead, energy.mask, energy.sign)
+    return ModelForm(stated.head, stated.nhead, energy.mask, energy.sign or "energy")
 
 
 def _hides(energy: EnergyFunction, opened: OpenCheckpoint, batch: Batch) -> bool:

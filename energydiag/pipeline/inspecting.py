@@ -21,7 +21,8 @@ from energydiag.errors import InvalidBatch, UsageError
 from energydiag.files.names import shown
 from energydiag.models.calling import DIRECT
 from energydiag.models.energy_function import EnergyFunction
-from energydiag.pipeline.identifying import check_fit, identified
+from energydiag.models.left_as_found import left_as_found
+from energydiag.pipeline.identifying import check_fit, identified, signed
 from energydiag.pipeline.inspecting_run import RUN_RULES
 from energydiag.pipeline.loading import ModelOptions, open_checkpoint
 from energydiag.probes import Evidence, MeasuringSettings, run_probes
@@ -49,7 +50,8 @@ def inspect(
     """Measures an energy function on a batch and says what it suffers from.
 
     Args:
-        energy: From `load_checkpoint`, or any module in an `EnergyFunction`.
+        energy: From `load_checkpoint`, or any module in an `EnergyFunction`; it is measured in eval mode and left as it
+            was.
         batch: From `load_batch`.
         tau: Temperature of training; None takes the checkpoint's, else 0.5, and says so.
         swap_size: Contexts in a swap set.
@@ -87,16 +89,20 @@ def inspect(
         )
     if usable.episode is None:
         notes.append("The dump names no episodes; intervals take samples as independent and may be too narrow.")
-    energy.module.eval()
     settings = MeasuringSettings(tau=tau, swap_size=swap_size, seed=seed)
-    evidence = Evidence(energy, usable, whole, settings)
-    answer = run_probes(evidence, progress or (lambda _step: None))
+    with left_as_found(energy.module):
+        energy.module.eval()
+        energy, assumed = signed(energy, usable)
+        notes += [assumed] if assumed else []
+        evidence = Evidence(energy, usable, whole, settings)
+        answer = run_probes(evidence, progress or (lambda _step: None))
+        checkpoint = _describe_model(evidence)
     judged = judge(answer.measurements, select, ignore, unmeasured=answer.skipped)
     if evidence.batching:
         notes.append(f"The model cannot be batched over candidates and ran row by row: {evidence.batching}.")
     return CheckpointDiagnosis(
         verdict=judged.verdict,
-        checkpoint=_describe_model(evidence),
+        checkpoint=checkpoint,
         batch=describe_batch(batch, usable),
         measurements=answer.measurements,
         findings=judged.findings,

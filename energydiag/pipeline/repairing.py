@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
@@ -18,6 +17,7 @@ from energydiag.energies.pairs import Pairs
 from energydiag.errors import UsageError
 from energydiag.fixes import Patient
 from energydiag.fixes.planning import Planned, plan_from
+from energydiag.models.copying import copied
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.surgery import Anatomy, dissect, operate
 from energydiag.pipeline.arms import (
@@ -33,6 +33,7 @@ from energydiag.pipeline.arms import (
     worse_in_rehearsal,
 )
 from energydiag.pipeline.crew import Crew, jobs, leading
+from energydiag.pipeline.identifying import signed
 from energydiag.pipeline.inspecting import inspect
 from energydiag.pipeline.proof import indifferent, judge_repair, lost, proof_names
 from energydiag.pipeline.splitting import check_apart, positions_by_episode, split_by_episode, usable
@@ -147,7 +148,7 @@ def plan_repair(energy: EnergyFunction, train_batch: Batch, examined: Examined, 
 
 
 def _copy(energy: EnergyFunction) -> EnergyFunction:
-    return replace(energy, module=copy.deepcopy(energy.module))
+    return replace(energy, module=copied(energy.module))
 
 
 def _validation(train_batch: Batch, seed: int) -> Batch:
@@ -238,6 +239,7 @@ def assist(energy: EnergyFunction, train_batch: Batch, options: RepairOptions, *
     for name, plan in jobs(Ranks.current()):
         if bench is None:
             samples = train_batch.select(usable(train_batch))
+            energy, _ = signed(energy, samples)
             # what is kept here is not judged: the first process has the same weights
             bench = _bench(energy, _anatomy(energy, samples), samples, options, out, lambda _step: None, ())
         bench.train(name, plan)
@@ -268,11 +270,12 @@ def _repaired(
 ) -> Repair:
     check_apart(train_batch, heldout)
     train_batch, heldout = (batch.select(usable(batch)) for batch in (train_batch, heldout))
+    given, (energy, _) = energy, signed(energy, train_batch)
     tell("diagnosis of the training samples")
     examined = examine(energy, train_batch, options)
     planned = plan_repair(energy, train_batch, examined, options)
     tell("held-out samples before the repair")
-    before = inspect(energy, heldout, tau=options.base.tau, seed=options.base.seed)
+    before = inspect(given, heldout, tau=options.base.tau, seed=options.base.seed)
     if not planned.applied:
         return _nothing_done(before, planned, facts)
     bench = _bench(energy, examined.anatomy, train_batch, options, out, tell, proof_names(heldout))

@@ -19,7 +19,8 @@ from torch.overrides import TorchFunctionMode
 from energydiag.batch import Batch
 from energydiag.energies.pairs import Pairs
 from energydiag.models.energy_function import EnergyFunction
-from energydiag.models.head_reading import HeadReading, activation_name
+from energydiag.models.head_reading import HeadReading
+from energydiag.models.recorded_calls import activation_name
 from energydiag.probes.evidence import Evidence
 
 OTHER_CALLS = "the model calls other layers for other samples"

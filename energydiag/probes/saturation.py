@@ -37,8 +37,10 @@ def _measure(evidence: Evidence) -> Answer:
     facts = _scale(evidence)
     if reading.stopped_at:
         reason = f"the energy ends in `{reading.stopped_at}`, whose slope is not known"
-        names = ("head.slope_saturated_fraction", "head.zero_slope_fraction", "head.range_use")
-        return Answer(measurements=tuple(facts), skipped=tuple(Skipped(name, reason) for name in names))
+        names = ["head.slope_saturated_fraction", "head.zero_slope_fraction"]
+        use = _range_use(evidence)
+        names += [] if use else ["head.range_use"]
+        return Answer(measurements=(*facts, *use), skipped=tuple(Skipped(name, reason) for name in names))
     if reading.activation is None or inner is None:
         zero = tuple(
             Measurement.of(name, 0.0, contexts)
