@@ -63,24 +63,6 @@ class HeadActivation:
         return abs(self.scale) * width
 
 
-def floor(negatives: int, reach: float | None, tau: float, *, cosine: bool = False) -> float:
-    """The lowest InfoNCE that a bounded energy can reach: ``log(1 + N·exp(-R / tau))``.
-
-    All positives at the range's low end and all negatives at its high end give this; nothing gives less. Of a cosine
-    times s, the range is R = 2·s, but N + 1 unit vectors have a mean cosine of -1/N at least: the negatives of a batch
-    cannot all be at the other end, and ``R·(1 + 1/N)/2 = s·(1 + 1/N)`` takes R's place.
-
-    Args:
-        negatives: N, the other actions of the batch.
-        reach: R, highest minus lowest possible energy; None for an unbounded head, whose floor is 0.
-        tau: Temperature.
-        cosine: Whether the energy is a cosine, scaled and shifted.
-    """
-    if reach is None:
-        return 0.0
-    return math.log1p(negatives * math.exp(-reach * ((1 + 1 / negatives) / 2 if cosine else 1.0) / tau))
-
-
 def _digits(number: float) -> str:
     return f"{number:.12g}"
 

@@ -83,11 +83,6 @@ def _log_debiased(own_B: Tensor, others_BN: Tensor, count_B: Tensor, tau: float 
     return torch.where(share_B > 0, torch.maximum(log_B, floor), floor)
 
 
-def chance_loss(negatives: int) -> float:
-    """InfoNCE of a model that cannot tell: ``log(1 + N)`` for N negatives."""
-    return math.log1p(negatives)
-
-
 def ranking_loss(
     energy_BM: Tensor, distance_BM: Tensor, average: Callable[[Tensor], Tensor] = lambda count: count
 ) -> Tensor:

@@ -102,7 +102,7 @@ AUROC, TOP1, AUROC_POLICY, GAP, GAP_STD = "auroc.swap", "top1.swap", "auroc.poli
 SATURATED, ENERGY_RANGE = "head.slope_saturated_fraction", "head.energy_range"
 ALIGNMENT, ALIGNMENT_POLICY = "field.alignment", "field.alignment.policy"
 GAIN, GAIN_1, GAIN_4, GAIN_8 = "field.correction_gain", *(f"field.correction_gain.k{k}" for k in (1, 4, 8))
-ACTION_GRADIENT = "gradient.actions.norm_median"
+ACTION_GRADIENT, ACTION_SLOPE = "gradient.actions.norm_median", "gradient.actions.relative_median"
 ACTION_SHARES, PARAMETER_GRADIENTS = "gradient.actions.share", "gradient.parameters.module"
 TURNED_MASK_GAIN = "conditioning.turned_mask.auroc_gain"
 

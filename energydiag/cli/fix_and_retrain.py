@@ -118,7 +118,17 @@ def fix_and_retrain(
     if repair.checkpoint:
         # what the options of the sick model say besides stands in the metadata of the repaired one
         again = choice.words(
-            "head", "pool", "nhead", "mask", "sign", "tau", "candidates", "weights", "allow_global", "ignore_keys"
+            "head",
+            "pool",
+            "nhead",
+            "mask",
+            "sign",
+            "tau",
+            "objective",
+            "candidates",
+            "weights",
+            "allow_global",
+            "ignore_keys",
         )
         words = ["energydiag", "inspect", "checkpoint", repair.checkpoint, "--batch", str(batch), *again]
         next_command = shlex.join(words)

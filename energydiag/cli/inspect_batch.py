@@ -45,4 +45,4 @@ def inspect_batch(
     first = diagnosis.findings[0].code if diagnosis.findings else None
     explain = None if first is None else f"energydiag rules {first}"
     write(diagnosis, to, details=details, next_command=explain)
-    leave(exit_code(diagnosis, fail_on.value, inconclusive_fails), unanswered(diagnosis))
+    leave(exit_code(diagnosis, fail_on.value, inconclusive_fails), unanswered(diagnosis, fail_on.value))

@@ -86,11 +86,11 @@ def inspect_checkpoint(
         if alone is None:
             result = many = inspect_many(checkpoint, batch, model, **how.options(), **options)
             next_command, code = next_step_of_many(many, how, arguments), partial(exit_code_of_many, many)
-            open_questions = sum(unanswered(row.diagnosis) for row in many.rows if row.diagnosis is not None)
+            open_questions = sum(unanswered(row.diagnosis, fail_on.value) for row in many.rows if row.diagnosis)
         else:
             result = one = inspect_one(alone, batch, model, **options)
             next_command = next_step(one, shlex.join([as_argument(str(alone)), *arguments]))
-            code, open_questions = partial(exit_code, one), unanswered(one)
+            code, open_questions = partial(exit_code, one), unanswered(one, fail_on.value)
     picture = write_figures(result, plots)
     write(result, to, details=details, next_command=next_command)
     if picture is not None and not quiet:

@@ -64,7 +64,7 @@ def inspect_run(
     write(diagnosis, to, details=details, next_command=_next_step(diagnosis))
     if picture is not None and not quiet:
         typer.echo(f"figures: {picture}", err=True)
-    leave(exit_code(diagnosis, fail_on.value, inconclusive_fails), unanswered(diagnosis))
+    leave(exit_code(diagnosis, fail_on.value, inconclusive_fails), unanswered(diagnosis, fail_on.value))
 
 
 def _next_step(diagnosis: Diagnosis) -> str:

@@ -32,6 +32,7 @@ class ModelChoice:
     allow_global: o.AllowGlobal = None
     candidates: o.Candidates = False
     tau: o.Tau = None
+    objective: o.Objective = None
     device: o.Device = "cpu"
     dtype: o.Dtype = None
 
@@ -59,6 +60,7 @@ class ModelChoice:
             self.mask,
             tuple(self.ignore_keys or ()),
             self.energies_of,
+            objective=self.objective,
         )
 
     def words(self, *left_out: str) -> list[str]:

@@ -77,7 +77,7 @@ AllowGlobal = Annotated[
 ]
 Tau = Annotated[
     float | None,
-    typer.Option(min=1e-6, help="Temperature of training. [default: the checkpoint's, else 0.5]"),
+    typer.Option(min=1e-6, help="Temperature of training. [default: the checkpoint's, else the best one, not judged]"),
 ]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, …")]
 Dtype = Annotated[str | None, typer.Option(help="Type to compute in. [default: the checkpoint's]")]
@@ -86,7 +86,7 @@ Objective = Annotated[
     typer.Option(
         "--objective",
         help="What it was trained with: infonce, bce, siglip, margin, bt, cd, dsm, regression or unrolled. [default: "
-        "as its settings say, or as the log shows]",
+        "as its settings say, or as log and model show]",
     ),
 ]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of swap sets, noise and resampling.")]

@@ -142,14 +142,18 @@ def leave(code: int, unanswered: int) -> NoReturn:
     raise typer.Exit(code)
 
 
-def unanswered(diagnosis: Diagnosis) -> int:
-    """How many open questions could change the verdict."""
-    return sum(question.could_be is not None for question in diagnosis.open)
+def unanswered(diagnosis: Diagnosis, fail_on: str) -> int:
+    """How many open questions could be as bad as ``fail_on`` has it; critical, where that is never."""
+    return sum(question.could_be in _failing(fail_on) for question in diagnosis.open)
+
+
+def _failing(fail_on: str) -> tuple[str, ...]:
+    return ("warning", "critical") if fail_on == "warning" else ("critical",)
 
 
 def exit_code(diagnosis: Diagnosis, fail_on: str, inconclusive_fails: bool) -> int:
     """1 where a finding is at or above ``fail_on``, 3 where an open question could be and that is to fail, else 0."""
-    severities = {"never": (), "warning": ("warning", "critical"), "critical": ("critical",)}[fail_on]
-    if any(finding.severity in severities for finding in diagnosis.findings):
+    failing = _failing(fail_on)
+    if fail_on != "never" and any(finding.severity in failing for finding in diagnosis.findings):
         return 1
-    return 3 if inconclusive_fails and unanswered(diagnosis) else 0
+    return 3 if inconclusive_fails and unanswered(diagnosis, fail_on) else 0

@@ -7,6 +7,7 @@ most one activation. Walking back from the energy through them gives ``E = scale
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,12 +16,12 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from energydiag.heads import floor
 from energydiag.models.activations import ACTIVATIONS, Activation, soft_clipped
 from energydiag.models.bounds import Bound, Bounds
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.recorded_calls import SHAPE_ONLY, Call, Recorder, activation_name, function_name
 from energydiag.models.unit_vectors import SIMILARITIES
+from energydiag.objectives import infonce_floor
 
 UNSEEN = "compiled code"
 
@@ -91,9 +92,10 @@ class HeadReading:
     def floor(self, negatives: int, tau: float) -> float:
         """The lowest InfoNCE among in-batch negatives that the head's range allows; 0 for an unbounded head."""
         if self.bound is not None:
-            return floor(negatives, self.bound.reach(negatives), tau, cosine=self.bound.geometry == "cosine")
+            reach = self.bound.reach(negatives) / tau
+            return infonce_floor(negatives, reach, cosine=self.bound.geometry == "cosine")
         limits = self.energy_range
-        return floor(negatives, None if limits is None else limits[1] - limits[0], tau)
+        return infonce_floor(negatives, math.inf if limits is None else (limits[1] - limits[0]) / tau)
 
     def describe(self) -> str:
         """The energy as a formula, in words a user can check against the code."""

@@ -2,7 +2,7 @@
 
 An energy of such vectors is bounded although no activation is at its end: a cosine is between −1 and 1, the distance of
 two unit vectors between 0 and 2. All negatives of a batch cannot be at that end at once, which gives InfoNCE another
-floor than the range alone does (`energydiag.heads.floor`).
+floor than the range alone does (`energydiag.objectives.infonce_floor`).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What energies are trained with, one objective a file: loss, chance, floor, and which rules apply."""
 
-from energydiag.objectives.inference import Inferred, infer, objective_named, objectives
+from energydiag.objectives.inference import Inferred, infer, infer_of_model, objective_named, objectives
 from energydiag.objectives.infonce import candidates_of, infonce_floor
 from energydiag.objectives.objective import Chance, Clues, Objective, Setting
-from energydiag.objectives.unknown import UNKNOWN
+from energydiag.objectives.unknown import UNKNOWN, without_temperature
 
 __all__ = [
     "UNKNOWN",
@@ -14,7 +14,9 @@ __all__ = [
     "Setting",
     "candidates_of",
     "infer",
+    "infer_of_model",
     "infonce_floor",
     "objective_named",
     "objectives",
+    "without_temperature",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from energydiag.discovery import discover
@@ -57,6 +57,44 @@ def _of_setting(text: str) -> Objective | None:
         if plain == one.name or plain in {alias.replace("-", "_") for alias in one.aliases}:
             return one
     return None
+
+
+_PARAMETERS = (
+    ("siglip", ("logit_bias",)),
+    ("infonce", ("logit_scale", "log_temperature", "log_tau")),
+    ("unrolled", ("step_size", "mcmc_step_size", "alpha")),
+)
+"""Objectives, and names of parameters that only models trained with them have."""
+
+
+def infer_of_model(
+    stated: str | None, settings: Mapping[str, str], parameters: Iterable[str], *, built_in: bool, has_temperature: bool
+) -> Inferred:
+    """The objective of a checkpoint: as stated, else as its settings, its parameters or its architecture tell.
+
+    Args:
+        stated: What the user says, or None.
+        settings: Of the checkpoint.
+        parameters: Names of the model's parameters.
+        built_in: Whether the architecture is one of energydiag's own, which are trained with InfoNCE.
+        has_temperature: Whether a temperature of training is known, which only a softmax over negatives has.
+
+    Raises:
+        UsageError: ``stated`` names none.
+    """
+    found = infer(stated, settings)
+    if found.is_known:
+        return found
+    own = {name.rpartition(".")[2] for name in parameters}
+    for name, telling in _PARAMETERS:
+        seen = next((one for one in telling if one in own), "")
+        if seen:
+            return Inferred(objectives()[name], f"inferred: the model has a parameter `{seen}`")
+    if built_in:
+        return Inferred(objectives()["infonce"], "inferred: the architecture is trained with it")
+    if has_temperature:
+        return Inferred(objectives()["infonce"], "inferred: a temperature is known")
+    return found
 
 
 def infer(stated: str | None, settings: Mapping[str, str], clues: Clues | None = None) -> Inferred:

@@ -7,6 +7,7 @@ have been trained, and saturation is the solution of some objectives.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from energydiag.objectives.bce import SATURATES
 from energydiag.objectives.objective import NO_FIT, Chance, Objective, Setting, no_chance, no_floor
@@ -25,6 +26,13 @@ UNKNOWN = Objective(
     not_asked=dict.fromkeys(("ED103", "ED204", "ED205", "ED718", "ED702"), "the objective is not known (--objective)"),
     milder=SATURATES,
 )
+
+
+def without_temperature(objective: Objective) -> Objective:
+    """The objective, without the rules that judge its temperature: the one of training is not known."""
+    reason = "the temperature of training is not known (--tau)"
+    rules = ("ED103", "ED108", "ED204", "ED205")
+    return replace(objective, not_asked={**dict.fromkeys(rules, reason), **objective.not_asked})
 
 
 def either_of(fitting: Sequence[Objective]) -> Objective:

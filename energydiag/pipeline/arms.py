@@ -15,12 +15,11 @@ import numpy as np
 from energydiag import __version__
 from energydiag.batch import Batch
 from energydiag.files.write_safetensors import write_safetensors
-from energydiag.heads import floor
-from energydiag.losses import chance_loss
 from energydiag.metrics import ENERGY_RANGE
 from energydiag.models.copying import copied
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.surgery import Anatomy, operate
+from energydiag.objectives import infonce_floor
 from energydiag.pipeline.crew import Crew
 from energydiag.pipeline.inspecting import inspect
 from energydiag.pipeline.proof import indifferent
@@ -229,10 +228,11 @@ def loss_curves(control: Arm, after: Arm, batch_sizes: tuple[int, int]) -> tuple
         steps = tuple(float(row.step) for row in arm.outcome.rows)
         curves.append(Curve(f"{name}.info_nce", steps, tuple(row.info_nce for row in arm.outcome.rows)))
         width = arm.diagnosis.measurement(ENERGY_RANGE)
-        floors = tuple(floor(size - 1, None if width is None else width.value, row.tau) for row in arm.outcome.rows)
+        reach = math.inf if width is None else width.value
+        floors = tuple(infonce_floor(size - 1, reach / row.tau) for row in arm.outcome.rows)
         curves.append(Curve(f"{name}.floor", steps, floors))
     for size, name in {batch_sizes[1]: "after.chance", batch_sizes[0]: "chance"}.items() if curves else ():
-        curves.append(Curve(name, curves[0].x, tuple(chance_loss(size - 1) for _ in curves[0].x)))
+        curves.append(Curve(name, curves[0].x, tuple(math.log(size) for _ in curves[0].x)))
     return tuple(curves)
 
 

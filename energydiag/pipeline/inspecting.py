@@ -19,20 +19,25 @@ from energydiag.batches import read_batch
 from energydiag.energies.pairs import Pairs
 from energydiag.errors import InvalidBatch, UsageError
 from energydiag.files.names import shown
+from energydiag.models.build import architectures
 from energydiag.models.calling import DIRECT
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.left_as_found import left_as_found
+from energydiag.objectives import UNKNOWN, Inferred, infer_of_model, objective_named, without_temperature
 from energydiag.pipeline.identifying import check_fit, identified, signed
 from energydiag.pipeline.inspecting_run import RUN_RULES
 from energydiag.pipeline.loading import ModelOptions, open_checkpoint
+from energydiag.pipeline.splitting import usable
 from energydiag.probes import Evidence, MeasuringSettings, run_probes
-from energydiag.results import BatchFacts, CheckpointDiagnosis, CheckpointFacts, Skipped
+from energydiag.probes.temperature import best_temperature
+from energydiag.results import BatchFacts, CheckpointDiagnosis, CheckpointFacts, Measurement, Skipped
 from energydiag.rules import judge
+from energydiag.rules.judge import Judged
 
 Progress = Callable[[str], None]
 
-ASSUMED_TAU = 0.5
-"""The design's base temperature, used and said where neither metadata nor the user tell the one of training."""
+IDENTIFYING_TAU = 0.5
+"""The design's base temperature, at which forms of a head are compared where no other is known."""
 
 
 def inspect(
@@ -40,6 +45,7 @@ def inspect(
     batch: Batch,
     *,
     tau: float | None = None,
+    objective: str | None = None,
     swap_size: int = 64,
     seed: int = 0,
     limit: int | None = None,
@@ -53,11 +59,13 @@ def inspect(
         energy: From `load_checkpoint`, or any module in an `EnergyFunction`; it is measured in eval mode and left as it
             was.
         batch: From `load_batch`.
-        tau: Temperature of training; None takes the checkpoint's, else 0.5, and says so.
+        tau: Temperature of training; None takes the checkpoint's, else the one that suits these energies best, which no
+            rule then judges.
+        objective: What it was trained with; None takes the checkpoint's, else what can be inferred.
         swap_size: Contexts in a swap set.
         seed: Of swap sets, noise and resampling.
         limit: Use at most so many samples, spread over the episodes.
-        select: Codes of rules, or beginnings of codes, to ask; empty: all.
+        select: Codes of rules, or prefixes of codes, to evaluate; empty: all.
         ignore: Codes not to ask.
         progress: Told what is being done.
 
@@ -67,43 +75,55 @@ def inspect(
         ModelFailed: The model raised on these inputs.
     """
     notes = []
+    source = "given" if tau is not None else "checkpoint"
     if tau is None and "tau" in energy.settings:
         tau = positive_number(energy.settings["tau"])
-    if tau is None:
-        tau = ASSUMED_TAU
-        notes.append(f"The temperature of training is not known; τ = {tau} was assumed (--tau sets it).")
-    if not (math.isfinite(tau) and tau > 0):
+    if tau is not None and not (math.isfinite(tau) and tau > 0):
         raise UsageError(f"The temperature must be a positive number, not {tau}.", "use the one of training.")
     if swap_size < 2:
         raise UsageError(f"A swap set needs two contexts at least, not {swap_size}.", "leave it at 64.")
     check_fit(energy, batch)
     whole = batch if limit is None else batch.select(batch.spread(limit))
     nonfinite, all_hidden = whole.unusable()
-    usable = whole.select(torch.nonzero(~(nonfinite | all_hidden)).reshape(-1))
-    if len(usable) < 2:
+    kept = whole.select(torch.nonzero(~(nonfinite | all_hidden)).reshape(-1))
+    if len(kept) < 2:
         raise InvalidBatch(
             "Two samples at least are needed, for one to be the other's negative; "
-            f"{len(usable)} of {len(whole)} can be used ({int(nonfinite.sum())} hold NaN or infinity, "
+            f"{len(kept)} of {len(whole)} can be used ({int(nonfinite.sum())} hold NaN or infinity, "
             f"{int(all_hidden.sum())} have their whole context hidden).",
             "mend the policy's outputs or the mask." if len(whole) > 1 else "dump a batch of more samples.",
         )
-    if usable.episode is None:
+    if kept.episode is None:
         notes.append("The dump names no episodes; intervals take samples as independent and may be too narrow.")
-    settings = MeasuringSettings(tau=tau, swap_size=swap_size, seed=seed)
+    settings = MeasuringSettings(tau=tau or 1.0, swap_size=swap_size, seed=seed)
+    found = infer_of_model(
+        objective,
+        energy.settings,
+        (name for name, _ in energy.module.named_parameters()),
+        built_in=energy.architecture in architectures(),
+        has_temperature=tau is not None,
+    )
     with left_as_found(energy.module):
         energy.module.eval()
-        energy, assumed = signed(energy, usable)
+        energy, assumed = signed(energy, kept)
         notes += [assumed] if assumed else []
-        evidence = Evidence(energy, usable, whole, settings)
+        evidence = Evidence(energy, kept, whole, settings)
+        if tau is None:
+            source, tau = "best", best_temperature(evidence.swap.energy)
+            evidence.settings = replace(settings, tau=tau)
+            notes.append(
+                f"The temperature of training is not known (--tau); energies are measured at τ = {tau:.3g}, which "
+                "suits them best, and no rule judges it."
+            )
         answer = run_probes(evidence, progress or (lambda _step: None))
-        checkpoint = _describe_model(evidence)
-    judged = judge(answer.measurements, select, ignore, unmeasured=answer.skipped)
+        checkpoint = _describe_model(evidence, found, source)
+    judged = judged_checkpoint(checkpoint, answer.measurements, answer.skipped, select, ignore)
     if evidence.batching:
         notes.append(f"The model cannot be batched over candidates and ran row by row: {evidence.batching}.")
     return CheckpointDiagnosis(
         verdict=judged.verdict,
         checkpoint=checkpoint,
-        batch=describe_batch(batch, usable),
+        batch=describe_batch(batch, kept),
         measurements=answer.measurements,
         findings=judged.findings,
         open=judged.open,
@@ -151,7 +171,7 @@ def inspect_checkpoint(
     opened = open_checkpoint(Path(checkpoint), model or ModelOptions())
     loaded = read_batch(Path(dump))
     check = loaded.check()
-    found = identified(opened, loaded.batch, options.get("tau") or ASSUMED_TAU)
+    found = identified(opened, loaded.batch, options.get("tau") or IDENTIFYING_TAU)
     facts = found.facts
     diagnosis = inspect(found.energy, loaded.batch, **options)
     unread = (Skipped(f"batch.{name}", "this key of the dump means nothing here") for name in loaded.unknown)
@@ -191,7 +211,29 @@ def positive_number(text: str) -> float | None:
     return value if 0 < value < math.inf else None
 
 
-def _describe_model(evidence: Evidence) -> CheckpointFacts:
+def suited_temperature(energy: EnergyFunction, batch: Batch) -> float:
+    """The temperature that suits an energy function best, measured on the first in-batch set of a batch."""
+    evidence = Evidence(energy, batch.select(usable(batch)), batch, MeasuringSettings())
+    with left_as_found(energy.module):
+        energy.module.eval()
+        return best_temperature(evidence.swap.energy[:1])
+
+
+def judged_checkpoint(
+    checkpoint: CheckpointFacts,
+    measurements: Sequence[Measurement],
+    unmeasured: Sequence[Skipped],
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+) -> Judged:
+    """What the rules say of a checkpoint, by its objective and by what is known of its temperature."""
+    objective = objective_named(checkpoint.objective) if checkpoint.objective else UNKNOWN
+    if checkpoint.temperature == "best":
+        objective = without_temperature(objective)
+    return judge(measurements, select, ignore, objective=objective, unmeasured=unmeasured)
+
+
+def _describe_model(evidence: Evidence, found: Inferred, temperature: str) -> CheckpointFacts:
     energy = evidence.energy
     return CheckpointFacts.of(
         {
@@ -199,6 +241,9 @@ def _describe_model(evidence: Evidence) -> CheckpointFacts:
             **{key: value for key, value in energy.settings.items() if key != "architecture"},
             **_called(evidence),
             "energy": evidence.reading.describe(),
+            "objective": found.objective.name,
+            "inferred": found.how,
+            "temperature": temperature,
             "parameters": str(energy.parameter_count),
         }
     )

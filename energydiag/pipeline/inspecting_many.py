@@ -23,7 +23,7 @@ from energydiag.errors import EnergydiagError, UsageError, first_line
 from energydiag.files.tensor_file import read_tensor_file, sha256_of
 from energydiag.fleet import Done, Executor, Here, OnRay, Processes, Store, cores
 from energydiag.pipeline.identifying import shared_form
-from energydiag.pipeline.inspecting import inspect_checkpoint
+from energydiag.pipeline.inspecting import inspect_checkpoint, judged_checkpoint
 from energydiag.pipeline.loading import ModelOptions
 from energydiag.results import BatchFacts, CheckpointDiagnosis, Fleet, Inspected
 from energydiag.results.codec import built, plain
@@ -248,7 +248,7 @@ class _Job:
                 return row
             of = found.checkpoint.sha256, found.batch.sha256, found.energydiag_version
             select, ignore = self.options.get("select", ()), self.options.get("ignore", ())
-            judged = judge(found.measurements, select, ignore, unmeasured=found.skipped)
+            judged = judged_checkpoint(found.checkpoint, found.measurements, found.skipped, select, ignore)
             same = (found.verdict, found.findings, found.open) == (judged.verdict, judged.findings, judged.open)
         except Exception:  # what a stranger wrote can provoke any
             return None

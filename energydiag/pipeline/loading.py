@@ -21,6 +21,7 @@ from energydiag.heads import POOLINGS, head_form, stated_form
 from energydiag.models.build import Plan, plan_energy
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.places import Place
+from energydiag.objectives import objective_named
 
 _MOST_LISTED = 8
 
@@ -49,6 +50,7 @@ class ModelOptions:
         ignore_keys: Patterns of keys that the model does not read.
         energies_of: Path of the checkpoint that the dump's energies belong to, where it is another one.
         shared: What the dump's energies proved on another checkpoint of the same keys and shapes.
+        objective: What it was trained with, by a name of `energydiag.objectives`; None where the checkpoint tells.
     """
 
     model: str | None = None
@@ -66,20 +68,24 @@ class ModelOptions:
     ignore_keys: Sequence[str] = ()
     energies_of: str | None = None
     shared: SharedForm | None = None
+    objective: str | None = None
 
     def stated(self, metadata: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
         """A file's metadata with what the user says instead, and sentences about where the two differ.
 
         Raises:
-            UsageError: There is no such head.
+            UsageError: There is no such head or objective.
         """
+        if self.objective is not None:
+            objective_named(self.objective)  # says what it may be
         if self.head is None and self.pool is None:
             form = stated_form(metadata)
         else:
             named = stated_form(metadata) if self.head is None else None
             head = self.head if named is None else named.activation.formula
             form = None if head is None else head_form(head, self.pool)
-        given = {"pool": self.pool, "nhead": self.nhead, "sign": self.sign, "mask": self.mask}
+        given: dict[str, object] = {"pool": self.pool, "nhead": self.nhead, "sign": self.sign, "mask": self.mask}
+        given |= {"objective": self.objective}
         if self.pool is not None and self.pool not in POOLINGS:
             head_form("original", self.pool)  # says what it may be
         said = {

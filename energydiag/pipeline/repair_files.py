@@ -15,7 +15,7 @@ from energydiag.fixes.planning import Planned
 from energydiag.folder_lock import FolderLock, is_lock
 from energydiag.pipeline.arms import Progress
 from energydiag.pipeline.identifying import identified, shared_form
-from energydiag.pipeline.inspecting import ASSUMED_TAU, positive_number, with_file
+from energydiag.pipeline.inspecting import IDENTIFYING_TAU, positive_number, suited_temperature, with_file
 from energydiag.pipeline.inspecting_run import inspect_run
 from energydiag.pipeline.loading import ModelOptions, open_checkpoint
 from energydiag.pipeline.repairing import RepairOptions, assist, examine, fix_and_retrain, plan_repair
@@ -107,7 +107,7 @@ def repair_checkpoint(
         loaded = [one.batch for one in (proof, training) if one is not None]
         known = next((one for one in loaded if one.energies is not None), proof.batch)
         shared = replace(model, shared=shared_form([checkpoint], [model], known))
-        found = identified(replace(opened, options=shared), known, tau or ASSUMED_TAU)
+        found = identified(replace(opened, options=shared), known, tau or IDENTIFYING_TAU)
         energy, facts = found.energy, found.facts
         if training is None:
             train_batch, heldout = split_by_episode(proof.batch, holdout_fraction, options.base.seed)
@@ -115,7 +115,7 @@ def repair_checkpoint(
             train_batch, heldout = training.batch, proof.batch
         of_run = None if log is None else inspect_run(log)
         lock = own_folder(out, resume=options.resume) if ranks.is_first and not dry_run else None
-    chosen = tau or positive_number(energy.settings.get("tau", "")) or ASSUMED_TAU
+    chosen = tau or positive_number(energy.settings.get("tau", "")) or suited_temperature(energy, train_batch)
     options = replace(options, base=replace(options.base, tau=chosen))
     options = options if of_run is None else replace(options, log=of_run.measurements)
     if not ranks.is_first:

@@ -34,13 +34,12 @@ from energydiag.pipeline.arms import (
 )
 from energydiag.pipeline.crew import Crew, jobs, leading
 from energydiag.pipeline.identifying import signed
-from energydiag.pipeline.inspecting import inspect
+from energydiag.pipeline.inspecting import inspect, judged_checkpoint
 from energydiag.pipeline.proof import indifferent, judge_repair, lost, proof_names
 from energydiag.pipeline.splitting import check_apart, positions_by_episode, split_by_episode, usable
 from energydiag.plan import TrainingPlan
 from energydiag.results import Ablation, Applied, CheckpointDiagnosis, Measurement, Repair, Skipped
 from energydiag.results.repair import Variant
-from energydiag.rules import judge
 from energydiag.statistics.verdicts import compare
 from energydiag.training.ranks import Ranks
 from energydiag.training.validation import look
@@ -91,7 +90,9 @@ def examine(energy: EnergyFunction, train_batch: Batch, options: RepairOptions) 
         EnergydiagError: As `inspect`.
     """
     seen = inspect(energy, train_batch, tau=options.base.tau, seed=options.base.seed, limit=PLANNING_SAMPLES)
-    findings = judge((*seen.measurements, *options.log)).findings if options.log else seen.findings
+    findings = seen.findings
+    if options.log:
+        findings = judged_checkpoint(seen.checkpoint, (*seen.measurements, *options.log), seen.skipped).findings
     anatomy = _anatomy(energy, train_batch)
     reading = anatomy.reading
     layers, policy = train_batch.layer_actions, train_batch.policy_actions

@@ -8,10 +8,12 @@ have a mean cosine of −1/N at least: there ``s·(1 + 1/N)`` takes the place of
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 
-from energydiag.losses import chance_loss, info_nce_per_row
+from energydiag.losses import info_nce_per_row
 from energydiag.probes.evidence import Evidence
 from energydiag.probes.probe import Answer, Probe, measured
 from energydiag.results import Measurement, Skipped
@@ -23,7 +25,7 @@ def _measure(evidence: Evidence) -> Answer:
     rows = torch.cat([info_nce_per_row(table.double(), tau) for table in swap.energy]).numpy()
     negatives, count = swap.energy.shape[1] - 1, len(rows)
     reading = evidence.reading
-    chance = chance_loss(negatives)
+    chance = math.log1p(negatives)
     loss = measured("loss.swap", evidence.swap_samples.mean(rows))
     if reading.stopped_at and reading.energy_range is None:
         reason = f"the energy ends in `{reading.stopped_at}`, whose range is not known"

@@ -28,13 +28,14 @@ def headline(diagnosis: Diagnosis) -> str:
         subject = {"checkpoint": "energy head"}.get(diagnosis.subject, diagnosis.subject)
         return f"CRITICAL: this {subject} cannot be relied on"
     if diagnosis.verdict == "undetermined":
-        first = next(question for question in diagnosis.open if question.could_be)
-        count = sum(question.could_be is not None for question in diagnosis.open) - 1
-        more = f" ({count} more open question{'' if count == 1 else 's'})" if count else ""
+        first, *others = [question for question in diagnosis.open if question.could_be == "critical"]
+        more = f" ({len(others)} more open question{'' if len(others) == 1 else 's'})" if others else ""
         return f"UNDETERMINED: {first.missing}{more}"
+    count = len(diagnosis.open)
+    asked = f"; {count} question{' is' if count == 1 else 's are'} open" if count else ""
     if diagnosis.verdict == "warning":
-        return "WARNING: something needs attention"
-    return "HEALTHY: no fault found"
+        return f"WARNING: something needs attention{asked}"
+    return f"HEALTHY: no fault found{asked}"
 
 
 def question_line(question: Open) -> str:

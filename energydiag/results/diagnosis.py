@@ -182,12 +182,11 @@ class Use:
 
 
 def verdict_of(findings: Iterable[Finding], questions: Iterable[Open]) -> Verdict:
-    """The worst severity that was found, or ``"undetermined"`` where an open question could be worse."""
+    """The worst severity that was found; ``"undetermined"`` where an open question could be critical and nothing is."""
     found = {finding.severity for finding in findings}
-    possible = {question.could_be for question in questions}
     if "critical" in found:
         return "critical"
-    if "critical" in possible or ("warning" in possible and not found):
+    if any(question.could_be == "critical" for question in questions):
         return "undetermined"
     return "warning" if found else "healthy"
 
@@ -197,7 +196,7 @@ class Diagnosis(Result):
     """What ``inspect`` found; of a checkpoint, a run or a batch.
 
     Attributes:
-        verdict: The worst severity among the findings; ``"undetermined"`` where an open question could be worse.
+        verdict: The worst severity among the findings; ``"undetermined"`` where an open question could be critical.
         measurements: Numbers, in the order they were measured.
         findings: Faults, the most probable root cause first.
         skipped: What could not be measured or judged, and why.

@@ -23,6 +23,9 @@ class CheckpointFacts:
         nhead: Attention heads.
         mask: What True means in the mask that reaches the model.
         tau: Temperature, where the checkpoint tells it.
+        objective: Name of what it was trained with; empty where that is not known.
+        inferred: How that is known.
+        temperature: Where the temperature that it was measured at is from: ``given``, ``checkpoint`` or ``best``.
         identity: Whether it is proven to be the owner's model: ``same``, ``shared``, ``undetermined``, ``assumed``.
         identity_told: The same in words.
         energies_of: The checkpoint that the dump's energies belong to, where it is another one.
@@ -47,6 +50,9 @@ class CheckpointFacts:
     nhead: int | None = None
     mask: str = ""
     tau: float | None = None
+    objective: str = ""
+    inferred: str = ""
+    temperature: str = ""
     identity: str = ""
     identity_told: str = ""
     energies_of: str = ""

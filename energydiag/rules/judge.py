@@ -7,12 +7,16 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from energydiag.errors import UsageError
-from energydiag.metrics import metric
+from energydiag.metrics import ACTION_SLOPE, AUROC, metric
 from energydiag.objectives import Objective
 from energydiag.results import Finding, Measurement, Open, Skipped, Verdict
 from energydiag.results.diagnosis import verdict_of
+from energydiag.rules.ends import high, low
 from energydiag.rules.questions import doubt, failed, few_episodes
-from energydiag.rules.rule import RETIRED, Rule, rules
+from energydiag.rules.rule import RETIRED, Rule, Threshold, rules
+
+_RANKS = Threshold(0.8, "the design's healthy range for AUROC")
+_LIVE = Threshold(1e-2, "dead-action-gradient's: one standard deviation of the action moves E by less than 1 %")
 
 
 class Judged(NamedTuple):
@@ -76,6 +80,8 @@ def judge(
             questions.append(question)
         if judgement is None or any(given[name].unsure for name in rule.needs):
             continue
+        if objective is not None and rule.code in objective.milder and not _harms(by_name, objective):
+            judgement = replace(judgement, severity="warning")
         evidence = tuple(name for name in rule.evidence if name in by_name)
         finding = Finding(
             code=rule.code,
@@ -112,7 +118,26 @@ def _not_evaluated(
     if objective is not None and rule.code in objective.not_asked:
         return f"does not apply to {objective.title}: {objective.not_asked[rule.code]}"
     missing = [name for name in rule.needs if name not in by_name]
-    return f"{missing[0]} was not measured" if missing else ""
+    if missing:
+        return f"{missing[0]} was not measured"
+    if objective is not None and rule.code in objective.milder and _ranks(by_name) and not _harms(by_name, objective):
+        return f"{objective.title} may have it as its solution, and the ranking is right"
+    return ""
+
+
+def _ranks(by_name: Mapping[str, Measurement]) -> bool:
+    """Whether positives are ranked well, by the lower end of the interval."""
+    auroc = by_name.get(AUROC)
+    return auroc is not None and low(auroc) >= _RANKS.value
+
+
+def _harms(by_name: Mapping[str, Measurement], objective: Objective) -> bool:
+    """Whether what an objective may have as its solution does harm: no gradient moves an action any more.
+
+    Only where the objective is not known: where it is, a flat gradient at the solution is part of it.
+    """
+    slope = by_name.get(ACTION_SLOPE)
+    return not objective.name and slope is not None and high(slope) < _LIVE.value
 
 
 def _root_cause_first(found: Sequence[tuple[Rule, Finding]]) -> tuple[Finding, ...]:
