@@ -236,9 +236,11 @@ def _converted(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
     values = dict(named)
     if "pad_mask" in values:
         values["pad_mask"] = values["pad_mask"].bool()
+    # a dump in float64 stays one; beside other contexts, actions in float64 are what numpy makes of any list
+    wide = torch.float64 if values["hidden"].dtype == torch.float64 else torch.float32
     for key in ("actions", "policy_actions", "layer_actions", "negatives"):
         if key in values:
-            values[key] = values[key].float()
+            values[key] = values[key].to(wide)
     for key in ("episode", "task", "step"):
         if key in values:
             values[key] = values[key].long()

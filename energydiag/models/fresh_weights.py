@@ -1,7 +1,8 @@
 """Parameters drawn anew, as each module initializes itself, through what computes a weight from others.
 
 ``reset_parameters`` writes into ``weight``. Where that is computed from parameters, by `torch.nn.utils.parametrize` or
-by the hooks of the older ``weight_norm`` and ``spectral_norm``, the parameters are set to those that give what was drawn.
+by the hooks of the older ``weight_norm`` and ``spectral_norm``, the parameters are set to those that give what was
+drawn.
 """
 
 from __future__ import annotations
