@@ -182,7 +182,7 @@ def run_diagnosis() -> RunDiagnosis:
     x = tuple(float(10 * i) for i in range(50))
     like = diagnosis()
     return RunDiagnosis(
-        **{name: getattr(like, name) for name in ("verdict", "findings", "skipped", "inconclusive", "notes")},
+        **{name: getattr(like, name) for name in ("verdict", "findings", "skipped", "open", "notes")},
         **{name: getattr(like, name) for name in ("provenance", "created", "energydiag_version")},
         run=RunFacts(
             path="runs/a/metrics.csv",
@@ -221,7 +221,7 @@ def fleet(text: str | None = None, many: int = 1) -> Fleet:
                 Measurement("gradient.actions.norm_median", 10.0 ** -(place % 5), "energy/action", 300),
             ),
         )
-        healthy = replace(own, verdict="healthy", findings=(), inconclusive=(), skipped=())
+        healthy = replace(own, verdict="healthy", findings=(), open=(), skipped=())
         rows.append(Inspected(told(f"runs/step_{place}.pt"), place, healthy if place % 2 else own))
     rows.append(Inspected(told("runs/cut.pt"), None, None, told("runs/cut.pt is cut off."), told("copy it again.")))
     return Fleet(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from energydiag.probes import data as probe
 from energydiag.probes.data import data_answer, overlap_errors
 from energydiag.probes.duplicates import context_keys, numbered, repeats
 from energydiag.results import Measurement
+from energydiag.rules import judge
 
 SAMPLES = 20
 
@@ -247,15 +249,19 @@ def test_a_chunk_that_is_moved_by_one_step(side: str) -> None:
     assert found["chunk_misalignment"].ci95[0] > 0.5
 
 
+def standardized(values: Tensor) -> np.ndarray:
+    plain = values.double().numpy()
+    return np.stack([(plain[:, :, d] - plain[:, :, d].mean()) / plain[:, :, d].std() for d in range(ACTION)], axis=2)
+
+
 def test_misalignment_against_a_loop() -> None:
     batch = recorded(error=0.5)
-    policy, expert = batch.policy_actions, batch.actions
-    assert policy is not None
+    assert batch.policy_actions is not None
+    policy, expert = standardized(batch.policy_actions), standardized(batch.actions)
 
     def error(places: range, by: int) -> float:
-        return float(
-            np.mean([float((policy[i, t] - expert[i, t + by]).abs().mean()) for i in range(len(batch)) for t in places])
-        )
+        pairs = [(policy[i, t], expert[i, t + by]) for i in range(len(batch)) for t in places]
+        return float(np.mean([np.abs(own - other).mean() for own, other in pairs]))
 
     found = measure(batch)
     late, early = range(STEPS - 1), range(1, STEPS)
@@ -263,12 +269,84 @@ def test_misalignment_against_a_loop() -> None:
     assert found["chunk_misalignment.early"].value == pytest.approx(1 - error(early, -1) / error(early, 0))
 
 
+def test_lag_against_plain_least_squares() -> None:
+    batch = long_chunks()
+    assert batch.policy_actions is not None
+    policy, expert = standardized(batch.policy_actions), standardized(batch.actions)
+    inner = range(2, expert.shape[1] - 2)
+    rows = [(i, t, d) for i in range(len(batch)) for t in inner for d in range(ACTION)]
+    moved = np.array([[expert[i, t + s, d] for s in range(-2, 3)] for i, t, d in rows])
+    weights = np.linalg.lstsq(moved, np.array([policy[row] for row in rows]), rcond=None)[0]
+    wanted = float((weights * np.arange(-2, 3)).sum() / weights.sum())
+    found = measure(batch)
+    assert found["chunk_lag"].value == pytest.approx(wanted, abs=1e-4)
+    beyond = weights[3 + 1 :].sum() if wanted > 0 else weights[:1].sum()
+    assert found["chunk_lag.between"].value == pytest.approx(float((weights[2] - beyond) / weights.sum()), abs=1e-4)
+
+
+def long_chunks(by: int = 0) -> Batch:
+    """Chunks of eight steps from recordings; the expert's begins ``by`` steps later than the policy's."""
+    generator = torch.Generator().manual_seed(0)
+    tracks = torch.randn(30, 60, ACTION, generator=generator).cumsum(dim=1) * 0.3
+    starts = [(e, t) for e in range(30) for t in range(3, 45, 6)]
+    expert = torch.stack([tracks[e, t + by : t + by + 8] for e, t in starts])
+    policy = torch.stack([tracks[e, t : t + 8] for e, t in starts])
+    policy = policy + 0.1 * torch.randn(policy.shape, generator=generator)
+    episode = torch.tensor([e for e, _ in starts])
+    return Batch(
+        torch.randn(len(expert), 2, CONTEXT, generator=generator), expert, policy_actions=policy, episode=episode
+    )
+
+
+def said(batch: Batch) -> list[str]:
+    return [f.code for f in judge(list(data_answer(batch, 0).measurements), select=("ED608",)).findings]
+
+
+@pytest.mark.parametrize("by", [1, -1])
+def test_a_shifted_chunk_is_found_in_whatever_units(by: int) -> None:
+    batch = long_chunks(by)
+    assert said(batch) == ["ED608"]
+    lag = measure(batch)["chunk_lag"]
+    assert lag.value == pytest.approx(-by, abs=0.1)
+    assert batch.policy_actions is not None
+    other = batch.policy_actions * torch.tensor([3.0, -0.1, 50.0]) + 7
+    assert said(replace(batch, policy_actions=other)) == ["ED608"]
+
+
+def smoothed(actions: Tensor) -> Tensor:
+    return (shifted(actions, 1) + actions + shifted(actions, -1)) / 3
+
+
+def lagging(share: float) -> Callable[[Tensor], Tensor]:
+    return lambda actions: (1 - share) * actions + share * shifted(actions, 1)
+
+
+def filtered(actions: Tensor) -> Tensor:
+    found = [actions[:, 0]]
+    for t in range(1, actions.shape[1]):
+        found.append(0.5 * found[-1] + 0.5 * actions[:, t])
+    return torch.stack(found, dim=1)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [smoothed, lagging(0.3), lagging(0.5), lagging(0.7), filtered, lambda a: a * torch.tensor([3.0, 0.1, -50.0]) + 7],
+    ids=["smooth", "lag .3", "lag .5", "lag .7", "filtered", "units"],
+)
+def test_a_policy_that_is_smooth_lags_or_has_other_units_is_no_shifted_chunk(
+    policy: Callable[[Tensor], Tensor],
+) -> None:
+    batch = long_chunks()
+    noise = 0.05 * torch.randn(batch.actions.shape, generator=torch.Generator().manual_seed(1))
+    assert said(replace(batch, policy_actions=policy(batch.actions) + noise)) == []
+
+
 @pytest.mark.parametrize(
     ("change", "names", "reason"),
     [
         (
             {"policy_actions": None},
-            ("policy_error", "false_negative_rate", "chunk_misalignment"),
+            ("policy_error", "false_negative_rate", "chunk_misalignment", "chunk_lag"),
             "no `policy_actions`",
         ),
         ({"step": None}, ("chunk_overlap_error",), "no `step`"),
@@ -312,7 +390,7 @@ def test_rows_that_lie_elsewhere_and_half_precision_give_the_same() -> None:
     assert measure(half)["duplicate_rate"] == measure(batch)["duplicate_rate"]
 
 
-def test_averages_have_intervals_and_the_probe_adds_the_energies() -> None:
+def test_averages_have_intervals_and_the_probe_says_the_same() -> None:
     batch = recorded()
     found = measure(batch)
     counts = {"samples", "episodes", "steps", "action_dimensions", "context_tokens", "constant_dimensions"}
@@ -322,5 +400,4 @@ def test_averages_have_intervals_and_the_probe_adds_the_energies() -> None:
         assert (measurement.unit == "count") == (name in counts), name
     given = Evidence(EnergyFunction(make_head(), "test"), batch, batch, MeasuringSettings(swap_size=6))
     by_probe = probe.PROBE.measure(given).measurements
-    assert by_probe[:-1] == data_answer(batch, 0).measurements
-    assert (by_probe[-1].name, by_probe[-1].value) == ("head.nonfinite_fraction", 0)
+    assert by_probe == data_answer(batch, 0).measurements

@@ -22,6 +22,7 @@ from energydiag.models.energy_function import EnergyFunction
 from energydiag.pipeline import load_checkpoint
 from energydiag.probes import Evidence, MeasuringSettings, activations, separation, untouched, weights
 from energydiag.probes.activation_calls import visible_everywhere
+from energydiag.probes.activations import ACTIVE_ABOVE, rarest_activity
 from energydiag.results import Finding, Measurement
 from energydiag.rules import judge
 
@@ -50,10 +51,55 @@ def reasons(probe: object, given: Evidence) -> dict[str, str]:
     return {s.name: s.reason for s in probe.PROBE.measure(given).skipped}  # type: ignore[attr-defined]
 
 
-def found(model: nn.Module) -> dict[str, Finding]:
-    given = evidence(model)
-    measurements = [m for probe in (activations, weights, separation) for m in probe.PROBE.measure(given).measurements]
-    return {finding.code: finding for finding in judge(measurements, select=tuple(INSIDE)).findings}
+def measurements(model: nn.Module, batch: Batch | None = None) -> list[Measurement]:
+    given = evidence(model) if batch is None else evidence(model, batch)
+    return [m for probe in (activations, weights, separation) for m in probe.PROBE.measure(given).measurements]
+
+
+def found(model: nn.Module, batch: Batch | None = None) -> dict[str, Finding]:
+    judged = judge(measurements(model, batch), select=tuple(INSIDE))
+    return {finding.code: finding for finding in judged.findings}
+
+
+class Rare(nn.Module):
+    """Each of 64 relus is on in about 1.4 % of the samples; ``dead`` of them in none."""
+
+    def __init__(self, dead: int = 0) -> None:
+        super().__init__()
+        self.limit = nn.Parameter(torch.full((64,), 2.2))
+        self.limit.data[:dead] = 100.0
+
+    def forward(self, hidden: Tensor, actions: Tensor, _mask: Tensor | None = None) -> Tensor:
+        told = hidden.flatten(1) @ torch.randn(60, 64, generator=torch.Generator().manual_seed(3)) / 60**0.5
+        own: Tensor = torch.relu(told - self.limit).sum(dim=1) + actions.flatten(1).square().sum(dim=1)
+        return own
+
+
+def test_units_that_are_on_now_and_then_are_not_dead_however_few_the_samples() -> None:
+    """Most units are off in all of 12 samples; that makes no layer dead."""
+    few = judge(measurements(Rare(), make_batch(12)), select=("ED106",))
+    assert not few.findings
+    assert [told.name for told in few.inconclusive] == ["ED106"]
+    assert "ED106" not in found(Rare(), make_batch(200))
+
+
+def test_a_layer_does_not_get_worse_with_fewer_samples() -> None:
+    severities = [found(Rare(dead=48), make_batch(count)).get("ED106") for count in (300, 200, 96, 40)]
+    assert [one and one.severity for one in severities] == ["warning", "warning", None, None]
+
+
+def test_the_worst_layer_decides() -> None:
+    model = Net(torch.relu, torch.relu)
+    with torch.no_grad():
+        model.one.bias.fill_(-50.0)  # 6 of 16 units
+    assert found(model, make_batch(160))["ED106"].severity == "critical"
+
+
+def test_how_often_a_unit_may_be_on_that_was_off_in_all_samples() -> None:
+    for count in (1, 10, 148, 149, 1000):
+        rate = rarest_activity(count)
+        assert (1 - rate) ** count == pytest.approx(0.05)
+    assert rarest_activity(149) <= ACTIVE_ABOVE < rarest_activity(148)
 
 
 def flat(hidden: Tensor, actions: Tensor, mask: Tensor | None) -> Tensor:
@@ -763,7 +809,7 @@ def test_each_fault_is_found() -> None:
     dead = Net(torch.relu, torch.relu)
     with torch.no_grad():
         dead.two.bias.fill_(-50.0)
-    assert found(dead)["ED106"].severity == "critical"
+    assert found(dead, make_batch(160))["ED106"].severity == "critical"
     constant = ConcatMLP()
     with torch.no_grad():
         for parameter in constant.parameters():

@@ -100,7 +100,9 @@ CHANGES: dict[str, Change] = {
     "findings turned mild": of_diagnosis(lambda d: [f.update(severity="warning") for f in d["findings"]]),
     "findings left out": of_diagnosis(lambda d: d["findings"].pop()),
     "another summary": of_diagnosis(lambda d: d["findings"][0].update(summary="All is well.")),
-    "what is open left out": of_diagnosis(lambda d: d.update(inconclusive=[{"name": "ED101", "reason": "r"}])),
+    "what is open left out": of_diagnosis(
+        lambda d: d.update(open=[{"question": "q", "missing": "m", "answer": "a", "could_be": None, "code": "ED101"}])
+    ),
     "another dump": of_diagnosis(lambda d: d["batch"].update(sha256="0" * 64)),
     "another checkpoint": of_diagnosis(lambda d: d["checkpoint"].update(sha256="0" * 64)),
     "another version": of_diagnosis(lambda d: d.update(energydiag_version="0.1")),

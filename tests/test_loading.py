@@ -302,3 +302,24 @@ def test_tensors_without_plain_values_are_refused(odd: Tensor, tmp_path: Path) -
     torch.save(dict(weights()) | {"odd": odd}, path)
     with pytest.raises(EnergydiagError):
         load_checkpoint(path, head="rescaled", nhead=2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_actions_keep_the_precision_of_the_dump(tmp_path: Path, dtype: torch.dtype) -> None:
+    batch = make_batch()
+    assert batch.layer_actions is not None
+    saved(
+        tmp_path / "dump.pt",
+        {
+            "hidden": batch.hidden,
+            "actions": batch.actions.to(dtype),
+            "layer_actions": batch.layer_actions.to(dtype),
+            "negatives": batch.layer_actions.half(),
+        },
+    )
+    loaded = load_batch(tmp_path / "dump.pt")
+    assert loaded.actions.dtype == dtype
+    assert loaded.policy_actions is not None
+    assert loaded.policy_actions.dtype == dtype
+    assert loaded.negatives is not None
+    assert loaded.negatives.dtype == torch.float32

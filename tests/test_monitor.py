@@ -174,7 +174,7 @@ def test_the_log_holds_what_a_slow_oracle_finds(tmp_path: Path) -> None:
     assert 0 < expected[4]["saturation"] < 1
     assert any("`what` is not logged" in event for event in events(tmp_path / "run"))
     diagnosis = energydiag.inspect_run(tmp_path / "run")
-    floor = diagnosis.measurement("run.info_nce.floor")
+    floor = diagnosis.measurement("run.objective.floor")
     assert floor is not None
     assert floor.value == pytest.approx(heads.floor(7, 1.0, TAU))
     gap = diagnosis.measurement("run.gap.last")

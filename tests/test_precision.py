@@ -20,31 +20,6 @@ def doubled(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.double() if value.is_floating_point() else value for name, value in tensors.items()}
 
 
-def test_a_dump_keeps_its_type(tmp_path: Path) -> None:
-    batch = make_batch(12)
-    rows = {"hidden": batch.hidden, "actions": batch.actions, "policy_actions": batch.policy_actions}
-    for dtype, wanted in ((torch.float64, torch.float64), (torch.float32, torch.float32), (torch.half, torch.float32)):
-        torch.save({name: value.to(dtype) for name, value in rows.items()}, tmp_path / "dump.pt")  # type: ignore[union-attr]
-        loaded = load_batch(tmp_path / "dump.pt")
-        assert loaded.hidden.dtype == dtype
-        assert loaded.actions.dtype == loaded.policy_actions.dtype == wanted  # type: ignore[union-attr]
-
-
-def test_the_contexts_decide_the_type_of_actions(tmp_path: Path) -> None:
-    batch = make_batch(12)
-    for hidden, actions in ((torch.float64, torch.float32), (torch.float32, torch.float64)):
-        torch.save(
-            {
-                "hidden": batch.hidden.to(hidden),
-                "actions": batch.actions.to(actions),
-                "layer_actions": batch.layer_actions,
-            },
-            tmp_path / "dump.pt",
-        )
-        loaded = load_batch(tmp_path / "dump.pt")
-        assert loaded.actions.dtype == loaded.layer_actions.dtype == loaded.policy_actions.dtype == hidden  # type: ignore[union-attr]
-
-
 @pytest.mark.parametrize("double_model", [True, False])
 @pytest.mark.parametrize("double_dump", [True, False])
 def test_a_checkpoint_is_measured_in_its_own_type(double_model: bool, double_dump: bool, tmp_path: Path) -> None:

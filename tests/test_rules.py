@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from energydiag.results import Finding, Measurement
+from energydiag.results import Finding, Measurement, Skipped
 from energydiag.rules import judge, rules
 from energydiag.rules.calibration import calibrations
+from energydiag.rules.wording import percent
 
 HEADINGS = ["What it checks", "Why it is bad", "Example", "What to do", "Known limits"]
 
@@ -104,6 +105,7 @@ DEAD: Values = {
     "auroc.policy": 0.5,
     "gradient.parameters.norm": 0.0,
     "gradient.actions.relative_median": 0.0,
+    "gradient.actions.relative_away": 0.0,
     "gradient.actions.norm_median": 0.0,
     "data.all_padded_fraction": 0.1,
 }
@@ -115,9 +117,48 @@ def test_the_root_cause_comes_first_and_every_chain_ends_at_one() -> None:
     assert codes[0] == "ED102"
     assert {"ED101", "ED201", "ED203", "ED301", "ED303", "ED602"} <= set(codes)
     roots = [finding for finding in findings if finding.explained_by is None]
-    assert list(findings[: len(roots)]) == roots  # what is explained stands behind
     assert {finding.explained_by for finding in findings} <= {None, *(root.code for root in roots)}
-    assert [root.severity for root in roots] == sorted(root.severity for root in roots)  # "critical" < "warning"
+    assert all(codes.index(f.explained_by) < codes.index(f.code) for f in findings if f.explained_by)
+    assert [f.severity for f in findings] == sorted(f.severity for f in findings)  # "critical" < "warning"
+
+
+BLIND: Values = {
+    "conditioning.blind.scale.against_noise": 0.0,
+    "conditioning.blind.shift.against_noise": 0.0,
+}
+PREFERRED: Values = {"auroc.policy": (0.3, 0.4)}
+
+
+def test_a_warning_stands_behind_a_critical_finding_that_it_does_not_explain() -> None:
+    """Blind directions are a reason and a preferred policy a symptom, but the one does not explain the other."""
+    assert list(found(BLIND)) == ["ED503"]
+    assert list(found({**BLIND, **PREFERRED})) == ["ED203", "ED503"]
+
+
+def test_a_warning_stands_before_a_critical_finding_that_it_explains_and_behind_the_others() -> None:
+    weak: Values = {"weights.rms_relative.median": 0.3, "loss.swap": 4.0, "loss.swap.chance": 4.2}
+    assert list(found({**weak, **PREFERRED, **BLIND})) == ["ED310", "ED203", "ED503"]
+    steep: Values = {"gradient.parameters.nonfinite": 0, "gradient.parameters.norm": 1e4}
+    assert list(found({**weak, **PREFERRED, **BLIND, **steep})) == ["ED302", "ED310", "ED203", "ED503"]
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (0.0, "0 %"),
+        (1e-5, "0.001 %"),
+        (0.051, "5 %"),
+        (0.9951, "99.5 %"),
+        (0.999, "99.9 %"),
+        (0.9999, ">99.9 %"),
+        (1 - 1e-7, ">99.9 %"),
+        (sum([0.1] * 10), "100 %"),  # 1, but for rounding
+        (1.0, "100 %"),
+        (1.5, "150 %"),
+    ],
+)
+def test_shares_in_sentences_are_0_or_100_percent_only_where_they_are_exactly_that(share: float, text: str) -> None:
+    assert percent(share) == text
 
 
 def test_a_chain_of_explanations_is_told_by_its_root() -> None:
@@ -129,6 +170,7 @@ def test_a_chain_of_explanations_is_told_by_its_root() -> None:
         "floor_gap.swap": 0.12,
         "head.slope_saturated_fraction": 0.99,
         "gradient.actions.relative_median": 1e-4,
+        "gradient.actions.relative_away": 1e-4,
         "gradient.actions.norm_median": 1e-5,
     }
     explained = {code: finding.explained_by for code, finding in found(chain).items()}
@@ -146,22 +188,44 @@ def test_a_rule_whose_measurement_is_missing_is_skipped_by_its_name() -> None:
     assert reasons["ED202"] == "gap_std.swap was not measured"
 
 
-def test_an_interval_that_reaches_what_is_healthy_is_inconclusive() -> None:
+def test_an_interval_that_crosses_a_limit_leaves_the_question_open() -> None:
     judged = judge(measurements({"head.slope_saturated_fraction": (0.05, 0.3)}))
     assert not judged.findings
-    (told,) = judged.inconclusive
-    assert told.name == "ED101"
-    assert "the interval reaches what is healthy" in told.reason
-    assert not judge(measurements({"head.slope_saturated_fraction": (0.01, 0.1)})).inconclusive
+    (question,) = judged.open
+    assert (question.code, question.could_be) == ("ED101", "warning")
+    assert "the 95 % interval crosses the limit" in question.missing
+    assert judged.verdict == "undetermined"
+    assert not judge(measurements({"head.slope_saturated_fraction": (0.01, 0.1)})).open
 
 
-def test_an_average_without_an_interval_is_inconclusive_and_a_plain_number_is_not() -> None:
+def test_a_warning_that_may_be_critical_is_open() -> None:
+    judged = judge(measurements({"head.slope_saturated_fraction": (0.3, 0.8)}))
+    assert [finding.severity for finding in judged.findings] == ["warning"]
+    assert [question.could_be for question in judged.open] == ["critical"]
+    assert judged.verdict == "undetermined"
+
+
+def test_a_measurement_that_failed_leaves_a_question_open() -> None:
+    judged = judge(
+        (), unmeasured=[Skipped("separation", "the model raised", failed=True), Skipped("padding", "no mask")]
+    )
+    assert [(question.question, question.could_be) for question in judged.open] == [("What is separation?", "critical")]
+    assert judged.verdict == "undetermined"
+
+
+def test_an_average_without_an_interval_is_open_and_a_plain_number_is_not() -> None:
     (share,) = measurements({"head.slope_saturated_fraction": 0.6})
     assert judge([share]).findings
     judged = judge([dataclasses.replace(share, unsure=True)])
     assert not judged.findings
-    assert [(s.name, "too few episodes" in s.reason) for s in judged.inconclusive] == [("ED101", True)]
-    assert judged.verdict == "healthy"
+    assert [(one.code, "too few episodes" in one.missing) for one in judged.open] == [("ED101", True)]
+    assert judged.verdict == "undetermined"
+
+
+def test_few_episodes_are_never_healthy() -> None:
+    (share,) = measurements({"head.slope_saturated_fraction": 0.0})
+    assert judge([share]).verdict == "healthy"
+    assert judge([dataclasses.replace(share, unsure=True)]).verdict == "undetermined"
 
 
 def test_select_and_ignore() -> None:

@@ -10,6 +10,7 @@ import math
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -287,7 +288,8 @@ def test_the_ranges_are_those_of_the_heads() -> None:
 def test_limits_are_those_of_the_losses(head: str) -> None:
     log = log_of({"batch_size": "64", "head": head, "tau": "0.3"}, loss=[1.0])
     limits = limits_of(log, Told())
-    assert limits.chance == pytest.approx(chance_loss(63))
+    assert limits.chance is not None
+    assert limits.chance.value == pytest.approx(chance_loss(63))
     assert limits.floor == pytest.approx(heads.floor(63, head_form(head).activation.energy_range, 0.3))
     assert not limits.unknown
 
@@ -307,7 +309,7 @@ def test_limits_are_those_of_the_losses(head: str) -> None:
     ],
 )
 def test_negatives_are_known_or_the_reason_is_told(config: dict[str, str], told: Told, negatives: int | None) -> None:
-    limits = limits_of(log_of(config, loss=[1.0]), told)
+    limits = limits_of(log_of(config, loss=[1.0]), replace(told, objective="infonce"))
     assert limits.negatives == negatives
     assert (limits.chance is None) == (negatives is None)
     assert any("Chance and floor" in text for text in limits.unknown) == (negatives is None)
@@ -320,7 +322,7 @@ def test_the_head_is_the_last_one_made_and_the_logged_temperature_counts() -> No
     assert limits_of(log_of(config, loss=[1.0], tau=[0.5]), Told(tau=0.2)).tau == 0.2
 
 
-@pytest.mark.parametrize("told", [Told(batch_size=1), Told(negatives=0), Told(tau=0.0), Told(head="cubic")])
+@pytest.mark.parametrize("told", [Told(batch_size=0), Told(negatives=0), Told(tau=0.0), Told(head="cubic")])
 def test_what_cannot_be_is_refused(told: Told) -> None:
     with pytest.raises(UsageError):
         limits_of(log_of(loss=[1.0]), told)
@@ -443,7 +445,7 @@ def measured(log: RunLog, told: Told | None = None) -> dict[str, Measurement]:
 def test_losses_by_hand() -> None:
     loss = [4.0] * 10 + [3.0] * 10 + [2.0] * 10 + [1.0] * 10
     found = measured(log_of(loss=loss), Told(negatives=3, head="original", tau=0.5))
-    assert found["run.loss.first"].value == found["run.info_nce.first"].value == 4
+    assert found["run.loss.first"].value == found["run.objective.first"].value == 4
     assert found["run.loss.last"].value == found["run.loss.best"].value == 1
     assert found["run.loss.fall"].value == pytest.approx(0.75)
     assert found["run.points"].value == 40
@@ -459,7 +461,7 @@ def test_a_loss_below_the_floor_is_told() -> None:
     log = log_of(loss=[0.1] * 40)
     answer = measure_run(log, limits_of(log, Told(negatives=63, head="original", tau=0.5)))
     reasons = {s.name: s.reason for s in answer.skipped}
-    assert "below the floor of 2.25 for 63 negatives, original head" in reasons["run.floor_gap"]
+    assert "below the floor of 2.25 for InfoNCE" in reasons["run.floor_gap"]
 
 
 def test_non_finite_values_are_counted_where_they_matter() -> None:

@@ -16,7 +16,7 @@ from schemas import SARIF, schema
 
 from energydiag.reports import reports
 from energydiag.reports.report import Look
-from energydiag.results import Skipped
+from energydiag.results import Open
 
 
 @cache
@@ -109,10 +109,15 @@ def test_files_are_named_from_the_working_folder_on(tmp_path: Path, monkeypatch:
 
 
 def test_what_is_open_or_failed_is_a_notification() -> None:
-    made = replace(diagnosis(), inconclusive=(Skipped("ED201", "17 episodes are too few"),))
-    told = check(made)["invocations"][0]["toolExecutionNotifications"]
+    minor, deciding = (
+        Open("Which objective?", "nothing says", "--objective", None),
+        Open("Is it?", "a row", "more rows"),
+    )
+    run = check(replace(diagnosis(), open=(minor, deciding)))
+    told = run["invocations"][0]["toolExecutionNotifications"]
+    assert [result["level"] for result in run["results"] if result["ruleId"] == "undetermined"] == ["warning"]
     assert [(one["level"], one["message"]["text"]) for one in told] == [
-        ("note", "ED201: 17 episodes are too few"),
+        ("note", "Which objective? Nothing says. What would answer it: --objective."),
         ("none", "separation.supplied: the dump has no `negatives`"),
     ]
     broken = check(fleet())["invocations"][0]

@@ -44,7 +44,7 @@ def test_what_is_saved_comes_back(name: str) -> None:
 
 def test_there_is_room_for_what_could_not_be_answered_for_causes_and_for_uses() -> None:
     found = CheckpointDiagnosis(
-        verdict="healthy",
+        verdict="undetermined",
         checkpoint=CheckpointFacts(),
         batch=diagnosis().batch,
         open=(Open("does it rank?", "the policy's actions", "dump policy_actions"),),
@@ -115,7 +115,11 @@ def test_a_result_of_schema_1_says_the_same_in_schema_2(saved: Path) -> None:
     new = saved_result(copy.deepcopy(old)).to_dict()
     for key in ("verdict", "findings", "measurements", "skipped", "metrics", "reasons", "provenance", "created"):
         if key in old:
-            assert new[key] == old[key] or _numbers_alike(new[key], old[key])
+            now = (
+                [{k: v for k, v in one.items() if k != "failed"} for one in new[key]] if key == "skipped" else new[key]
+            )
+            assert now == old[key] or _numbers_alike(now, old[key])
+    assert [one["code"] for one in new.get("open", ())] == [one["name"] for one in old.get("inconclusive", ())]
     if saved.stem == "run":
         assert (new["run"]["rows"], new["run"]["last_step"]) == (121, 1199)
     if saved.stem == "checkpoint":

@@ -15,8 +15,9 @@ from energydiag.batch import Batch
 from energydiag.energies.pairs import Pairs
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.probes import Evidence, MeasuringSettings, saturation
-from energydiag.probes.separation import PROBE, _standardised, coupling, ranks
+from energydiag.probes.separation import PROBE, _separation, _standardised, coupling, ranks
 from energydiag.results import Measurement
+from energydiag.statistics import Resampler
 
 small = st.integers(-2, 2)  # few values, so many ties
 
@@ -48,6 +49,48 @@ def test_standardised_gap_is_that_over_the_pooled_deviation(shift: float) -> Non
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
 def test_standardised_gap_of_constant_energies_is_zero(value: float) -> None:
     assert float(_standardised(moments(np.full(7, value), np.full(3, value)))) == 0
+
+
+@pytest.mark.parametrize(("offset", "dtype"), [(1e6, np.float64), (-1e9, np.float64), (1e6, np.float32)])
+def test_an_offset_changes_no_standardised_gap(offset: float, dtype: type) -> None:
+    """Their squares would lose the spread: 1e6 squared has steps of 1e-4 in float64."""
+    generator = np.random.default_rng(0)
+    positive = (offset + generator.normal(size=40)).astype(dtype)
+    negative = (offset + 1.5 + generator.normal(size=(40, 9))).astype(dtype)
+    found = {m.name: m.value for m in _separation("swap", positive, negative, Resampler(np.arange(40), 0), 1.0)}
+    own, others = positive.astype(np.float64) - offset, negative.astype(np.float64) - offset
+    pooled = np.sqrt((own.var() + others.var()) / 2)
+    assert found["gap.swap"] == pytest.approx(others.mean() - own.mean(), abs=1e-6)
+    assert found["gap_std.swap"] == pytest.approx((others.mean() - own.mean()) / pooled, rel=1e-6)
+
+
+def test_a_spread_of_rounding_alone_has_no_gap() -> None:
+    negative = np.full((4, 3), 1e6, dtype=np.float32)
+    negative[0, 0] = np.nextafter(np.float32(1e6), np.float32(2e6))
+    found = {m.name: m.value for m in _separation("x", negative[:, 0], negative, Resampler(np.arange(4), 0), 1.0)}
+    assert found["gap_std.x"] == 0
+
+
+def test_float64_stays_float64() -> None:
+    """Energies whose differences float32 cannot hold beside their level are told apart in a float64 model."""
+    place = torch.arange(N, dtype=torch.float64)
+    batch = Batch(place[:, None], place[:, None, None], policy_actions=place[:, None, None])
+    module = Level().double()
+    given = Evidence(EnergyFunction(module, "test"), batch, batch, MeasuringSettings(swap_size=N))
+    assert given.swap.energy.dtype == given.positive.dtype == given.expert_gradient.gradient.dtype == torch.float64
+    assert measure(given)["auroc.swap"].value == 1
+    assert measure(given)["gap_std.swap"].value == pytest.approx(measure(evidence())["gap_std.swap"].value)
+
+
+class Level(nn.Module):
+    """A squared distance, one part in 10⁹ of the level that it stands on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.tensor(1e9))
+
+    def forward(self, hidden: Tensor, actions: Tensor, _mask: Tensor | None) -> Tensor:
+        return (actions[:, 0] - hidden).square().sum(dim=1) + self.level
 
 
 @pytest.mark.parametrize("tau", [0.05, 0.5, 3.0])

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from energydiag.batch import Batch
 from energydiag.errors import InvalidBatch, first_line
+from energydiag.precision import kept
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "hidden": ("h", "hN", "context_hidden", "hidden_states"),
@@ -236,11 +237,9 @@ def _converted(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
     values = dict(named)
     if "pad_mask" in values:
         values["pad_mask"] = values["pad_mask"].bool()
-    # a dump in float64 stays one; beside other contexts, actions in float64 are what numpy makes of any list
-    wide = torch.float64 if values["hidden"].dtype == torch.float64 else torch.float32
     for key in ("actions", "policy_actions", "layer_actions", "negatives"):
         if key in values:
-            values[key] = values[key].to(wide)
+            values[key] = kept(values[key])
     for key in ("episode", "task", "step"):
         if key in values:
             values[key] = values[key].long()

@@ -11,7 +11,7 @@ import typer
 
 from energydiag.cli import log_options as log
 from energydiag.cli import options as o
-from energydiag.cli.output import destinations, exit_code, progress_bar, write, write_figures
+from energydiag.cli.output import destinations, exit_code, leave, progress_bar, unanswered, write, write_figures
 
 if TYPE_CHECKING:
     from energydiag.results import Diagnosis
@@ -31,6 +31,7 @@ def inspect_run(
     negatives: log.Negatives = None,
     head: o.Head = None,
     tau: log.Tau = None,
+    objective: o.Objective = None,
     select: o.Select = None,
     ignore: o.Ignore = None,
     format: o.Formats = None,
@@ -54,6 +55,7 @@ def inspect_run(
             negatives=negatives,
             head=head,
             tau=tau,
+            objective=objective,
             select=select or (),
             ignore=ignore or (),
             command=["energydiag", *sys.argv[1:]],
@@ -62,13 +64,13 @@ def inspect_run(
     write(diagnosis, to, details=details, next_command=_next_step(diagnosis))
     if picture is not None and not quiet:
         typer.echo(f"figures: {picture}", err=True)
-    raise typer.Exit(exit_code(diagnosis, fail_on.value, inconclusive_fails))
+    leave(exit_code(diagnosis, fail_on.value, inconclusive_fails), unanswered(diagnosis))
 
 
 def _next_step(diagnosis: Diagnosis) -> str:
     """What to type next: the page of the first finding, then the checkpoint, which tells more than its log."""
     words = ["energydiag", "inspect", "checkpoint", "CHECKPOINT", "--batch", "DUMP"]
-    for name in ("head", "tau"):
+    for name in ("head", "tau", "objective"):
         value = diagnosis.provenance[name]
         words += [] if value is None else [f"--{name}", f"{value:.6g}" if isinstance(value, float) else value]
     inspection = shlex.join(words)

@@ -14,7 +14,7 @@ Map = Annotated[
     typer.Option(help="OURS=THEIRS: what a quantity is called in the log, as in loss=train/total; repeatable."),
 ]
 BatchSize = Annotated[
-    int | None, typer.Option(min=2, max=10**12, help="Contexts per step of training. [default: config.json's]")
+    int | None, typer.Option(min=1, max=10**12, help="Contexts per step of training. [default: config.json's]")
 ]
 Negatives = Annotated[
     int | None, typer.Option(min=1, max=10**12, help="Negatives per context. [default: batch size less one]")

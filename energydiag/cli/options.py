@@ -81,6 +81,14 @@ Tau = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="Where to compute: cpu, cuda, cuda:1, …")]
 Dtype = Annotated[str | None, typer.Option(help="Type to compute in. [default: the checkpoint's]")]
+Objective = Annotated[
+    str | None,
+    typer.Option(
+        "--objective",
+        help="What it was trained with: infonce, bce, siglip, margin, bt, cd, dsm, regression or unrolled. [default: "
+        "as its settings say, or as the log shows]",
+    ),
+]
 Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of swap sets, noise and resampling.")]
 Limit = Annotated[int | None, typer.Option(min=2, help="Use at most so many samples, spread over the episodes.")]
 SwapSize = Annotated[int, typer.Option(min=2, help="Contexts in a swap set.")]
@@ -110,6 +118,7 @@ class FailOn(str, Enum):
 
 
 InconclusiveFails = Annotated[
-    bool, typer.Option("--inconclusive-fails", help="Exit with 3 where samples are too few for a rule.")
+    bool,
+    typer.Option("--inconclusive-fails", help="Exit with 3 where a question is open that could change the verdict."),
 ]
 FailOnOption = Annotated[FailOn, typer.Option("--fail-on", help="Exit with 1 at findings of this severity or worse.")]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
@@ -129,9 +129,27 @@ class _Occasionally:
             typer.echo(f"[{now - self._start:.0f} s] {inert(step)}", err=True)
 
 
+def leave(code: int, unanswered: int) -> NoReturn:
+    """Ends the command; where that is 0 in spite of open questions, the last line on stderr says so.
+
+    Args:
+        code: The exit code.
+        unanswered: Open questions that could change the verdict.
+    """
+    if code == 0 and unanswered:
+        what = "1 open question" if unanswered == 1 else f"{unanswered} open questions"
+        typer.echo(f"not an all-clear: {what} could change the verdict (--inconclusive-fails exits with 3)", err=True)
+    raise typer.Exit(code)
+
+
+def unanswered(diagnosis: Diagnosis) -> int:
+    """How many open questions could change the verdict."""
+    return sum(question.could_be is not None for question in diagnosis.open)
+
+
 def exit_code(diagnosis: Diagnosis, fail_on: str, inconclusive_fails: bool) -> int:
-    """1 where the verdict is at or above ``fail_on``, 3 where that is asked for and a rule got no answer, else 0."""
-    order = ("healthy", "warning", "critical")
-    if fail_on != "never" and order.index(diagnosis.verdict) >= order.index(fail_on):
+    """1 where a finding is at or above ``fail_on``, 3 where an open question could be and that is to fail, else 0."""
+    severities = {"never": (), "warning": ("warning", "critical"), "critical": ("critical",)}[fail_on]
+    if any(finding.severity in severities for finding in diagnosis.findings):
         return 1
-    return 3 if inconclusive_fails and diagnosis.inconclusive else 0
+    return 3 if inconclusive_fails and unanswered(diagnosis) else 0

@@ -13,7 +13,7 @@ from energydiag.results import Fleet, Inspected, Measurement
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MARKS = {"healthy": "o", "warning": "^", "critical": "X"}
+_MARKS = {"healthy": "o", "warning": "^", "undetermined": "D", "critical": "X"}
 _FEWEST = 2
 _MOST_NAMES = 14
 

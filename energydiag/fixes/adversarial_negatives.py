@@ -31,7 +31,7 @@ def _edit(plan: TrainingPlan, _patient: Patient) -> TrainingPlan | Refusal:
 
 FIX = Fix(
     name="adversarial-negatives",
-    handles=("ED203", "ED206", "ED401", "ED402", "ED404"),
+    handles=("ED203", "ED206", "ED401", "ED402"),
     changes="ends of 5 steps of 0.07 down the energy as further negatives",
     edit=_edit,
 )

@@ -30,7 +30,7 @@ def _edit(plan: TrainingPlan, _patient: Patient) -> TrainingPlan | Refusal:
 
 FIX = Fix(
     name="distance-ranking",
-    handles=("ED203", "ED401", "ED403", "ED404"),
+    handles=("ED203", "ED401", "ED403"),
     changes="1.0·softplus(E_near − E_far) over pairs of actions added to the loss",
     edit=_edit,
 )

@@ -97,7 +97,7 @@ def inspect(
         evidence = Evidence(energy, usable, whole, settings)
         answer = run_probes(evidence, progress or (lambda _step: None))
         checkpoint = _describe_model(evidence)
-    judged = judge(answer.measurements, select, ignore)
+    judged = judge(answer.measurements, select, ignore, unmeasured=answer.skipped)
     if evidence.batching:
         notes.append(f"The model cannot be batched over candidates and ran row by row: {evidence.batching}.")
     return CheckpointDiagnosis(
@@ -106,7 +106,7 @@ def inspect(
         batch=describe_batch(batch, usable),
         measurements=answer.measurements,
         findings=judged.findings,
-        inconclusive=judged.inconclusive,
+        open=judged.open,
         skipped=answer.skipped + tuple(s for s in judged.skipped if not s.name.startswith(RUN_RULES)),
         distributions=answer.distributions,
         curves=answer.curves,

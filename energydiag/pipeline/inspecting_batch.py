@@ -50,7 +50,7 @@ def inspect_batch(
     check = loaded.check()
     batch = loaded.batch if limit is None else loaded.batch.select(loaded.batch.spread(limit))
     answer = measure_data(batch, seed)
-    judged = judge(answer.measurements, select, ignore)
+    judged = judge(answer.measurements, select, ignore, unmeasured=answer.skipped)
     unread = (Skipped(f"batch.{name}", "this key of the dump means nothing here") for name in loaded.unknown)
     notes = []
     if batch.episode is None:
@@ -65,7 +65,7 @@ def inspect_batch(
         ),
         measurements=answer.measurements,
         findings=judged.findings,
-        inconclusive=judged.inconclusive,
+        open=judged.open,
         skipped=(*answer.skipped, *(s for s in judged.skipped if s.name.startswith(DATA_RULES)), *unread),
         notes=tuple(notes),
         provenance={

@@ -247,12 +247,9 @@ class _Job:
             if found is None:
                 return row
             of = found.checkpoint.sha256, found.batch.sha256, found.energydiag_version
-            judged = judge(found.measurements, self.options.get("select", ()), self.options.get("ignore", ()))
-            same = (found.verdict, found.findings, found.inconclusive) == (
-                judged.verdict,
-                judged.findings,
-                judged.inconclusive,
-            )
+            select, ignore = self.options.get("select", ()), self.options.get("ignore", ())
+            judged = judge(found.measurements, select, ignore, unmeasured=found.skipped)
+            same = (found.verdict, found.findings, found.open) == (judged.verdict, judged.findings, judged.open)
         except Exception:  # what a stranger wrote can provoke any
             return None
         if of != (hash_, self.batch_hash, __version__) or not same:

@@ -11,9 +11,12 @@ import numpy as np
 
 from energydiag import __version__
 from energydiag.results import Curve, RunDiagnosis, RunFacts
+from energydiag.results.diagnosis import verdict_of
 from energydiag.rules import judge
-from energydiag.runs import Limits, RunLog, Series, Told, limits_of, measure_run, read_run
+from energydiag.runs import Limits, RunLog, Series, Told, limits_of, measure_run, questions, read_run
 from energydiag.runs.energies import gap_of
+from energydiag.runs.limits import objective_series
+from energydiag.runs.names import LOSSES
 
 RUN_RULES = "ED7"
 """How the codes begin of rules that look at training logs, and at nothing else."""
@@ -30,6 +33,7 @@ def inspect_run(
     negatives: int | None = None,
     head: str | None = None,
     tau: float | None = None,
+    objective: str | None = None,
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
     command: Iterable[str] = (),
@@ -44,28 +48,37 @@ def inspect_run(
         negatives: Negatives per context, where they are not just the batch's other contexts.
         head: Kind of the head.
         tau: Temperature.
-        select: Codes of rules, or beginnings of codes, to ask; empty: all.
+        objective: What it was trained with; None: as its settings say, or as the log shows.
+        select: Codes of rules, or prefixes of codes, to evaluate; empty: all.
         ignore: Codes not to ask.
         command: The command line, for the result's provenance.
 
     Raises:
         UnreadableFile: The log is missing, of no known format, or holds no numbers.
-        UsageError: It has no loss, there are several runs, or what was told does not fit.
+        UsageError: Nothing in it is understood, there are several runs, or what was given does not fit.
     """
     log = read_run(path, names)
-    limits = limits_of(log, Told(batch_size, negatives, head, tau))
+    limits = limits_of(log, Told(batch_size, negatives, head, tau, objective))
     answer = measure_run(log, limits)
-    judged = judge(answer.measurements, select, ignore)
+    judged = judge(
+        answer.measurements,
+        select,
+        ignore,
+        objective=limits.objective.objective,
+        unmeasured=answer.skipped,
+    )
+    asked = (*judged.open, *(() if select else questions(log, limits, answer.measurements, judged.findings)))
     return RunDiagnosis(
-        verdict=judged.verdict,
+        verdict=verdict_of(judged.findings, asked),
         run=_describe(log, limits),
         measurements=answer.measurements,
         findings=judged.findings,
-        inconclusive=judged.inconclusive,
+        open=asked,
         skipped=answer.skipped + tuple(s for s in judged.skipped if s.name.startswith(RUN_RULES)),
         curves=tuple(_curves(log, limits)),
         notes=tuple(_notes(log, limits)),
         provenance={
+            "objective": limits.objective.objective.name or None,
             "negatives": limits.negatives,
             "head": limits.head,
             "tau": limits.tau,
@@ -85,6 +98,9 @@ def _describe(log: RunLog, limits: Limits) -> RunFacts:
         rows=log.rows,
         first_step=min(float(series.step[0]) for series in log.series.values()),
         last_step=max(float(series.step[-1]) for series in log.series.values()),
+        axis=log.axis,
+        objective=limits.objective.objective.title,
+        inferred=limits.objective.how,
         series=tuple(log.series),
         limits=tuple(limits.facts),
     )
@@ -92,23 +108,22 @@ def _describe(log: RunLog, limits: Limits) -> RunFacts:
 
 def _notes(log: RunLog, limits: Limits) -> Iterable[str]:
     yield from log.notes
-    if "info_nce" not in log.series:
-        yield "InfoNCE was not logged apart; the loss is taken for it."
     yield from limits.unknown
-    first = next((series for name in ("info_nce", "loss") if (series := log.finite(name)) is not None), None)
-    if limits.chance is None or first is None:
+    first = objective_series(log)
+    found = None if first is None else first.finite()
+    if limits.chance is None or not found or not limits.from_start or not limits.objective.objective.starts_at_chance:
         return
-    start = float(first.value[0])
-    if not 0.75 * limits.chance < start < 1.5 * limits.chance:
+    start, chance = float(found.value[0]), limits.chance.value
+    if not 0.75 * chance < start < 1.5 * chance:
         yield (
-            f"InfoNCE begins at {start:.3g}; an untrained model would have about {limits.chance:.3g} with the "
-            "negatives that the settings tell. If it was untrained, they were others (--negatives)."
+            f"The loss begins at {start:.3g}; an untrained model would have about {chance:.3g} with the negatives that "
+            "are known. If it was untrained, they were others (--negatives)."
         )
 
 
 def _curves(log: RunLog, limits: Limits) -> Iterable[Curve]:
     """Lines for the figures; the constants are drawn from the first to the last step."""
-    lines: dict[str, Series | None] = {name: log.finite(name) for name in ("info_nce", "loss", "validation_loss")}
+    lines: dict[str, Series | None] = {name: log.finite(name) for name in (*LOSSES, "validation_loss")}
     lines |= {"gap": gap_of(log), "auroc": log.finite("auroc")}
     if log.series.keys() >= {"info_nce", "loss"}:
         one, other = log.series["info_nce"], log.series["loss"]
@@ -119,7 +134,7 @@ def _curves(log: RunLog, limits: Limits) -> Iterable[Curve]:
         if series is not None and len(series):
             ends = [min(ends[0], float(series.step[0])), max(ends[1], float(series.step[-1]))]
             yield _curve(f"run.{name}", series)
-    for name, value in (("chance", limits.chance), ("floor", limits.floor)):
+    for name, value in (("chance", limits.chance and limits.chance.value), ("floor", limits.floor)):
         if value is not None:
             yield Curve(f"run.{name}", tuple(ends), (value, value))
 

@@ -1,6 +1,6 @@
 """What happens inside the model: units that are flat, off or always the same, and how many directions are left.
 
-Every activation is caught while it is called, as a module or as a function, on at most 128 samples, each with its
+Every activation is caught while it is called, as a module or as a function, on at most 256 samples, each with its
 expert's action and with another sample's. The one that produces the energy is left out; so is what torch computes in
 one piece, as the gates of an LSTM. A unit is a place in the last dimension (behind a convolution: a channel). Where
 the context has hidden tokens, visible ones of the same sample stand in their places.
@@ -8,7 +8,9 @@ the context has hidden tokens, visible ones of the same sample stand in their pl
 * ``hidden.saturated_fraction``: tanh, sigmoid, hardtanh, hardsigmoid, softsign: share of the inputs at which a unit's
   slope is below a tenth of the steepest (tanh: |u| > 1.82; sigmoid: |u| > 3.64), averaged over these units.
 * ``hidden.dead_units``: relu, gelu, silu, elu, softplus and their like: share of the units that are off at every
-  input, their slope below two rounding steps of float32 (2.4e-7). A relu is off below 0, a silu below about −18.
+  input, their slope below two rounding steps of float32 (2.4e-7). A relu is off below 0, a silu below about −18. Of
+  ``.worst``, the lower end of the interval is 0 where n samples are too few to tell a dead unit from one that is on in
+  2 % of them: a unit that is off in all of them is on in at most 1 − .05^(1/n), about 3/n, with 95 % confidence.
 * ``hidden.constant_units``: share of all units whose value is the same for every sample, in each position by itself, to
   within a millionth of their largest.
 * ``….worst`` is the largest share in one layer, ``….layer.NAME`` that of the activation in this module, where it was
@@ -28,7 +30,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -42,7 +44,7 @@ from energydiag.probes.probe import Answer, Probe, measured
 from energydiag.results import Measurement, Skipped
 from energydiag.statistics import FloatArray, Resampler
 
-MOST_SAMPLES = 128
+MOST_SAMPLES = 256
 MOST_POSITIONS = 64
 """Of one activation: steps, tokens or pixels, spread evenly over all."""
 
@@ -54,6 +56,8 @@ SATURATED_BELOW = 0.1
 
 OFF_BELOW = 2 * torch.finfo(torch.float32).eps
 SAME_WITHIN = 1e-6
+ACTIVE_ABOVE = 0.02
+"""Share of the samples in which a unit that is not dead is on: one in fifty (heuristic)."""
 
 
 def _measure(evidence: Evidence) -> Answer:
@@ -257,8 +261,16 @@ def _dead(count: int, watched: Layers) -> Answer:
     layers = [(layout.label, layer.off) for layout, layer in watched if layer.off is not None]
     if not layers:
         return Answer(skipped=(Skipped(name, "no relu, silu, gelu or the like was seen inside the model"),))
-    single = [Measurement.of(f"{name}.layer.{label}", float(off.float().mean()), count) for label, off in layers]
-    return Answer((*_shares(name, [off for _, off in layers], count), *single))
+    single = [Measurement.of(f"{name}.layer.{label}", float(off.double().mean()), count) for label, off in layers]
+    whole, worst = _shares(name, [off for _, off in layers], count)
+    # where the samples are too few, all of these units may be on now and then
+    sure = worst.value if rarest_activity(count) <= ACTIVE_ABOVE else 0.0
+    return Answer((whole, replace(worst, ci95=(sure, worst.value)), *single))
+
+
+def rarest_activity(count: int) -> float:
+    """How often a unit is on at most, with 95 % confidence, that was off in all of so many samples: about 3/n."""
+    return float(1 - 0.05 ** (1 / count))
 
 
 def _constant(count: int, watched: Layers) -> Answer:
@@ -270,9 +282,9 @@ def _constant(count: int, watched: Layers) -> Answer:
 
 def _shares(name: str, marked: Sequence[Tensor], count: int) -> tuple[Measurement, ...]:
     """Share of the units that are marked, over all layers and in the worst."""
-    worst = max(float(layer.float().mean()) for layer in marked)
+    worst = max(float(layer.double().mean()) for layer in marked)
     return (
-        Measurement.of(name, float(torch.cat(list(marked)).float().mean()), count),
+        Measurement.of(name, float(torch.cat(list(marked)).double().mean()), count),
         Measurement.of(f"{name}.worst", worst, count),
     )
 

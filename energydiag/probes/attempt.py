@@ -18,9 +18,10 @@ def attempt(names: Sequence[str], measure: Callable[[], Answer]) -> Answer:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:
-        return all_skipped(names, error.message if isinstance(error, EnergydiagError) else first_line(error))
+        reason = error.message if isinstance(error, EnergydiagError) else first_line(error)
+        return all_skipped(names, reason, failed=True)
 
 
-def all_skipped(names: Sequence[str], reason: str) -> Answer:
+def all_skipped(names: Sequence[str], reason: str, *, failed: bool = False) -> Answer:
     """No number for any of these names, and one reason for all of them."""
-    return Answer(skipped=tuple(Skipped(name, reason) for name in names))
+    return Answer(skipped=tuple(Skipped(name, reason, failed) for name in names))

@@ -19,6 +19,7 @@ from torch import Tensor
 from energydiag.batch import Batch
 from energydiag.energies.gradients import ranking_gradients
 from energydiag.energies.pairs import Pairs
+from energydiag.precision import kept
 from energydiag.probes.activations import effective_rank
 from energydiag.probes.evidence import Evidence
 from energydiag.probes.probe import Answer, Probe, measured
@@ -55,7 +56,8 @@ def _over_tokens(evidence: Evidence, part: Batch) -> tuple[Tensor, Tensor]:
     zero, summed = [], []
     for start in range(0, len(part), rows):
         some = pairs.rows(slice(start, start + rows))
-        gradient = ranking_gradients(evidence.energy, some, evidence.settings.memory_budget).float().cpu()
+        gradient = ranking_gradients(evidence.energy, some, evidence.settings.memory_budget)
+        gradient = kept(gradient).cpu()
         zero.append(gradient.flatten(1).eq(0).all(dim=1))
         summed.append(gradient.flatten(1, -2).sum(dim=1) if gradient.dim() > 2 else gradient)
     return torch.cat(zero), torch.cat(summed)

@@ -18,6 +18,7 @@ from energydiag.energies.pairs import Pairs
 from energydiag.energies.pairwise import each_context_once, pair_table
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.head_reading import HeadReading, with_activation_input
+from energydiag.precision import kept
 from energydiag.probes.filling import Filling
 
 
@@ -83,15 +84,15 @@ class ContextPass:
         with torch.no_grad():
             table = pair_table(self._energy, self._energies, chunk, None)
         self.reason = table.reason
-        return table.values[0].float(), *table.values[1:]
+        return kept(table.values[0]), *table.values[1:]
 
     def _own_energies(self, chunk: Pairs, candidates: Tensor) -> tuple[Tensor]:
         pairs = replace(chunk, actions=candidates.to(chunk.actions), shared=False)
         with torch.no_grad():
             table = pair_table(self._energy, lambda h, a, m: (self._energy(h, a, m),), pairs, None)
-        return (table.values[0].float(),)
+        return (kept(table.values[0]),)
 
     def _slopes(self, chunk: Pairs, experts: Tensor) -> tuple[Tensor, Tensor]:
         pairs = replace(chunk, actions=experts.to(chunk.actions), shared=False)
         found = action_gradients(self._energy, pairs, None)
-        return found.energy.float(), found.gradient.float()
+        return kept(found.energy), kept(found.gradient)

@@ -15,13 +15,17 @@ other measurement, here too. ``data.padding_fraction`` is the share of context t
 * ``data.context_rms``: root mean square of the visible context values. ``data.context_scale_ratio``: the largest
   standard deviation of a context dimension, over samples and visible tokens, over the median one; the largest of many
   has no honest bootstrap interval, so it has none. Both on at most 256 samples.
-* ``data.chunk_misalignment``: how much smaller the policy's error becomes when the expert's chunk is moved by one step,
-  as a share of the error on the same steps of the policy: ``1 − mean |a_BC[t] − a*[t ± 1]| / mean |a_BC[t] − a*[t]|``.
-  Above 0 the chunk does not begin when the policy's does. ``.late`` means that the expert's chunk lags behind,
-  ``.early`` that it runs ahead; the larger of the two is taken.
 * ``data.chunk_overlap_error``: where two samples of an episode are s < H steps apart, their chunks share H − s actions;
   the mean absolute difference of those, over the standard deviation of the actions. 0 where chunks were cut from one
   recording and ``step`` counts what the chunk counts. A shift that all chunks share is not seen here.
+* ``data.chunk_misalignment`` and ``data.chunk_lag``: whether the expert's chunk begins when the policy's does. Both
+  are standardized by dimension, so that other units, offsets and signs make no difference. The first is how much
+  smaller the policy's error becomes when the expert's chunk is moved by one step (``.late``: it lags behind,
+  ``.early``: it runs ahead; the larger of the two). The second is by how many steps the expert's chunk lags behind
+  the policy's, from the least-squares weights w of ``policy[t] ≈ Σ w[s]·expert[t + s]``, s from −2 to 2: ``Σ s·w[s] /
+  Σ w[s]``; a policy that is smooth has its weights on both sides of 0. ``data.chunk_lag.between`` is the weight of
+  step 0, less that beyond one step on the side of the lag, over the sum: above 0 for a policy that lags by a part of
+  a step.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ from torch import Tensor
 
 from energydiag.batch import Batch, blocks
 from energydiag.losses import false_negatives
+from energydiag.probes.chunks import misalignment
 from energydiag.probes.duplicates import context_keys, numbered, repeats, row_keys
 from energydiag.probes.evidence import Evidence
 from energydiag.probes.probe import Answer, Probe, measured, with_source
@@ -72,7 +77,7 @@ def data_answer(batch: Batch, seed: int) -> Answer:
         _duplicates(fine, resampler),
         _action_scales(fine, resampler),
         _context_scales(fine, seed),
-        _misalignment(fine, resampler),
+        misalignment(fine, resampler),
         _overlap(fine, resampler),
     )
     return Answer(
@@ -184,29 +189,6 @@ def _visible(batch: Batch) -> Iterable[tuple[Tensor, Tensor]]:
             yield values.masked_fill(mask[:, :, None], 0), (~mask).sum(dim=1).double()
 
 
-def _misalignment(batch: Batch, resampler: Resampler) -> Answer:
-    name = "data.chunk_misalignment"
-    if batch.policy_actions is None:
-        return _none((name,), "the dump has no `policy_actions`")
-    if batch.actions.dim() != 3 or batch.actions.shape[1] < 2:
-        return _none((name,), "the actions have no steps")
-    expert, policy = batch.actions.double(), batch.policy_actions.double()
-    error = (policy - expert).abs().mean(dim=2)
-    sides = {
-        "late": (error[:, :-1], (policy[:, :-1] - expert[:, 1:]).abs().mean(dim=2)),
-        "early": (error[:, 1:], (policy[:, 1:] - expert[:, :-1]).abs().mean(dim=2)),
-    }
-    found = []
-    for side, columns in sides.items():
-        if not bool(columns[0].any()):
-            return _none((name,), "the policy does exactly what the expert does")
-        means = torch.stack([column.mean(dim=1) for column in columns], dim=1).numpy()
-        fall = resampler.of_means(means, lambda m: 1 - m[..., 1] / np.where(m[..., 0] > 0, m[..., 0], np.nan))
-        found.append(measured(f"{name}.{side}", fall))
-    larger = max(found, key=lambda m: m.value)
-    return Answer((Measurement.of(name, larger.value, larger.n, larger.ci95, draws=larger.draws), *found))
-
-
 def _overlap(batch: Batch, resampler: Resampler) -> Answer:
     name = "data.chunk_overlap_error"
     if batch.episode is None or batch.step is None:
@@ -247,11 +229,7 @@ def measure_data(batch: Batch, seed: int) -> Answer:
 
 
 def _measure(evidence: Evidence) -> Answer:
-    answer = data_answer(evidence.whole, evidence.settings.seed)
-    energy = evidence.swap.energy
-    broken = 1 - float(torch.isfinite(energy).float().mean())
-    broken_energies = Measurement.of("head.nonfinite_fraction", broken, len(evidence.whole))
-    return Answer((*answer.measurements, broken_energies), skipped=answer.skipped)
+    return data_answer(evidence.whole, evidence.settings.seed)
 
 
 PROBE = Probe("data", _measure)

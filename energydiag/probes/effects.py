@@ -14,5 +14,5 @@ CONSTANT = "the energy is the same everywhere, so there is nothing to compare ef
 def energy_spread(energy: Tensor) -> float:
     """Standard deviation of all energies; 0 where it is below the rounding of the largest."""
     spread = float(energy.double().std(correction=0))
-    rounding = torch.finfo(torch.float32).eps * float(energy.abs().max())
+    rounding = torch.finfo(energy.dtype).eps * float(energy.abs().max())
     return spread if spread > rounding else 0.0

@@ -6,7 +6,7 @@ Shapes: N samples, K swap sets, C contexts in a set, M negatives per sample, H a
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from energydiag.models.head_reading import HeadReading, read_head
 from energydiag.negatives.source import sources
 from energydiag.negatives.swap import swap_sets
 from energydiag.probes.context_pass import ContextPass
+from energydiag.probes.finite import nonfinite_samples
 from energydiag.probes.unused_modules import entered_modules, unused_modules
 from energydiag.results import Skipped
 from energydiag.statistics import Resampler
@@ -71,21 +72,66 @@ class SwapTables:
         return self.energy[:, others].reshape(sets * size, size - 1)
 
 
+_Own = tuple[Tensor, Mapping[str, int], tuple[Skipped, ...]]
+"""Every sample's own candidates ``[N, 1 + M, H, A]``, the expert's action and every source's negatives; how many there
+are of each source, and the sources that this dump cannot feed."""
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What one pass over the contexts of a batch told.
+
+    Attributes:
+        sets: Which samples meet which, ``[K, C]``.
+        own: Makes the samples' own candidates.
+        contexts: The pass.
+    """
+
+    sets: Tensor
+    own: Callable[[], _Own]
+    contexts: ContextPass
+
+    def tables(self) -> SwapTables:
+        """Energies over the swap sets."""
+        found = [table.reshape(*self.sets.shape, *table.shape[1:]) for table in self.contexts.swap.whole()]
+        return SwapTables(self.sets, found[0], found[1] if len(found) > 1 else None)
+
+
 class Evidence:
     """One model on one batch; each property is computed at its first use.
 
     Args:
         energy: The function in eval mode.
-        batch: Samples without non-finite values or contexts that are all hidden.
+        batch: Samples without non-finite values or contexts that are all hidden. Those that have energies that are not
+            finite are left out of what is measured.
         whole: The batch as it was dumped, for the probes of the data.
         settings: See `MeasuringSettings`.
     """
 
     def __init__(self, energy: EnergyFunction, batch: Batch, whole: Batch, settings: MeasuringSettings) -> None:
         self.energy = energy
-        self.batch = batch
+        self._given = batch
         self.whole = whole
         self.settings = settings
+
+    @functools.cached_property
+    def broken(self) -> Tensor:
+        """Which samples of the batch that was given have an energy that is not finite, ``[N]`` bool."""
+        try:
+            swap, own = self.asked
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # whoever asks for the energies themselves is told why there are none
+            return torch.zeros(len(self._given), dtype=torch.bool)
+        return nonfinite_samples(swap.energy, swap.index, own[:, 0])
+
+    @functools.cached_property
+    def batch(self) -> Batch:
+        """The samples that are measured: those with finite energies, where these are the most; else all."""
+        whole = ~self.broken
+        if bool(whole.all()) or int(whole.sum()) < max(2, len(whole) / 2):
+            return self._given
+        return self._given.select(torch.nonzero(whole).reshape(-1))
 
     def _generator(self, purpose: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.settings.seed * 1009 + purpose)
@@ -93,13 +139,13 @@ class Evidence:
     @functools.cached_property
     def reading(self) -> HeadReading:
         """What stands at the end of the model."""
-        some = self.batch.take(torch.arange(min(2, len(self.batch))))
+        some = self._given.take(torch.arange(min(2, len(self._given))))
         pairs = Pairs(some.hidden, some.actions, some.pad_mask, shared=True).to(self.energy.device, self.energy.dtype)
         return read_head(self.energy, pairs.hidden, pairs.actions, pairs.pad_mask)
 
     @functools.cached_property
     def _entered(self) -> tuple[tuple[str, ...], Tensor]:
-        some = self.batch.take(torch.arange(min(2, len(self.batch))))
+        some = self._given.take(torch.arange(min(2, len(self._given))))
         pairs = Pairs(some.hidden, some.actions, some.pad_mask, shared=True).to(self.energy.device, self.energy.dtype)
         return entered_modules(self.energy, pairs)
 
@@ -110,62 +156,70 @@ class Evidence:
 
     @functools.cached_property
     def unused(self) -> frozenset[str]:
-        """Names of modules that take no part in the energy."""
-        return unused_modules(self.energy, *self._entered)
+        """Names of modules that take no part in the energy; none where the model does not run."""
+        try:
+            return unused_modules(self.energy, *self._entered)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # whoever asks for energies is told
+            return frozenset()
 
-    @functools.cached_property
-    def _sets(self) -> Tensor:
-        """Which samples meet which, ``[K, C]``."""
-        return swap_sets(len(self.batch), self.settings.swap_size, self._generator(1))
-
-    @functools.cached_property
-    def _contexts(self) -> ContextPass:
+    def _pass_over(self, batch: Batch) -> _Pass:
+        sets = swap_sets(len(batch), self.settings.swap_size, self._generator(1))
+        own = functools.cache(lambda: self._candidates(batch))
         budget = self.settings.memory_budget
-        return ContextPass(self.energy, self.batch, self._sets, lambda: self._own[0], self.reading, budget)
+        return _Pass(sets, own, ContextPass(self.energy, batch, sets, lambda: own()[0], self.reading, budget))
+
+    @functools.cached_property
+    def _first(self) -> _Pass:
+        return self._pass_over(self._given)
+
+    @functools.cached_property
+    def _contexts(self) -> _Pass:
+        return self._first if self.batch is self._given else self._pass_over(self.batch)
 
     @property
     def batching(self) -> str | None:
         """Why pairs are computed row by row, or None where they are batched."""
-        return self._contexts.reason
+        return self._first.contexts.reason
+
+    @property
+    def asked(self) -> tuple[SwapTables, Tensor]:
+        """What all samples that were given answered, finite or not: swap tables, and the own candidates' ``[N, M]``."""
+        return self._first.tables(), self._first.contexts.own.whole()[0]
 
     @functools.cached_property
     def swap(self) -> SwapTables:
         """Energies over the swap sets."""
-        found = [table.reshape(*self._sets.shape, *table.shape[1:]) for table in self._contexts.swap.whole()]
-        return SwapTables(self._sets, found[0], found[1] if len(found) > 1 else None)
+        return self._contexts.tables()
 
     @property
     def positive(self) -> Tensor:
         """Energies of the expert's actions for all samples, ``[N]``."""
-        return self._contexts.own.whole()[0][:, 0]
+        return self._contexts.contexts.own.whole()[0][:, 0]
 
     @property
     def by_source(self) -> tuple[Mapping[str, Tensor], tuple[Skipped, ...]]:
         """Energies ``[N, M]`` of each source's negatives, and the sources that this dump cannot feed."""
-        _, counts, skipped = self._own
-        energies = torch.split(self._contexts.own.whole()[0], [1, *counts.values()], dim=1)
+        _, counts, skipped = self._contexts.own()
+        energies = torch.split(self._contexts.contexts.own.whole()[0], [1, *counts.values()], dim=1)
         return dict(zip(counts, energies[1:], strict=True)), skipped
 
     @property
     def expert_gradient(self) -> ActionGradients:
         """Energies and dE/da at the expert's actions, with one candidate per sample."""
-        return ActionGradients(*self._contexts.slope.whole())
+        return ActionGradients(*self._contexts.contexts.slope.whole())
 
-    @functools.cached_property
-    def _own(self) -> tuple[Tensor, Mapping[str, int], tuple[Skipped, ...]]:
-        """Every sample's own candidates ``[N, 1 + M, H, A]``: the expert's action and every source's negatives.
-
-        With them, how many there are of each source, and the sources that this dump cannot feed.
-        """
+    def _candidates(self, batch: Batch) -> _Own:
         made: dict[str, Tensor] = {}
         skipped = []
         for number, source in enumerate(sources().values()):
-            reason = source.lacks(self.batch)
+            reason = source.lacks(batch)
             if reason:
                 skipped.append(Skipped(f"separation.{source.name}", reason))
                 continue
-            made |= source.make(self.batch, self._generator(100 + number))
-        together = torch.cat([self.batch.actions[:, None], *made.values()], dim=1)
+            made |= source.make(batch, self._generator(100 + number))
+        together = torch.cat([batch.actions[:, None], *made.values()], dim=1)
         return together, {name: value.shape[1] for name, value in made.items()}, tuple(skipped)
 
     @functools.cached_property

@@ -32,6 +32,7 @@ from energydiag.energies.memory import gathered, run_in_pieces
 from energydiag.energies.pairs import Pairs
 from energydiag.energies.pairwise import each_context_once, pair_table
 from energydiag.negatives.noise import SIGMAS, noisy
+from energydiag.precision import kept
 from energydiag.probes.evidence import Evidence
 from energydiag.probes.probe import Answer, Probe, measured
 from energydiag.results import Curve, Measurement, Skipped
@@ -184,7 +185,7 @@ def _look(evidence: Evidence, samples: _Samples, points: _Points) -> _Seen:
                 table = pair_table(energy, lambda h, a, m: (energy(h, a, m),), there, None)
             path = follow(energy, chunk.hidden, chunk.actions, chunk.pad_mask, lengths, STEPS, None)
         found = (slopes.gradient, table.values[0], path.actions.transpose(0, 1), path.energy.transpose(0, 1))
-        return tuple(tensor.float().cpu() for tensor in found)
+        return tuple(kept(tensor).cpu() for tensor in found)
 
     gradient, value, actions, energies = gathered(run_in_pieces(run, pairs.contexts, budget), pairs.contexts)
     return _Seen(gradient.double(), value, Path(actions.transpose(0, 1), energies.transpose(0, 1)))
@@ -204,7 +205,8 @@ def _alignment(samples: _Samples, points: dict[str, Tensor], gradient: dict[str,
 def _spearman(samples: _Samples, energy_NM: Tensor, ladder: Tensor) -> Measurement:
     distance = (ladder - samples.expert[:, None]).flatten(2).norm(dim=2).numpy()
     distance = np.concatenate((np.zeros((len(distance), 1)), distance), axis=1)
-    return measured("field.spearman", samples.resampler.mean(rank_correlation(energy_NM.numpy(), distance)))
+    energy = np.where(torch.isfinite(energy_NM).all(dim=1, keepdim=True), energy_NM.numpy(), np.nan)
+    return measured("field.spearman", samples.resampler.mean(rank_correlation(energy, distance)))
 
 
 def rank_correlation(x_NM: np.ndarray, y_NM: np.ndarray) -> FloatArray:
@@ -223,8 +225,9 @@ def _ranks(values_NM: np.ndarray) -> FloatArray:
 
 def _monotonicity(samples: _Samples, energy_NM: Tensor) -> Measurement:
     along = energy_NM.reshape(len(energy_NM), -1, _WAY_POINTS)
-    falls = (along.diff(dim=2) < 0).float().mean(dim=(1, 2)).numpy()
-    return measured("field.monotonicity_violations", samples.resampler.mean(falls))
+    falls = (along.diff(dim=2) < 0).double().mean(dim=(1, 2))
+    falls[~torch.isfinite(along).all(dim=2).all(dim=1)] = torch.nan
+    return measured("field.monotonicity_violations", samples.resampler.mean(falls.numpy()))
 
 
 def _policy_error(samples: _Samples) -> float:
@@ -252,7 +255,8 @@ def _spurious(samples: _Samples, path: Path) -> Measurement:
     distance = torch.full_like(ended[:, :1], _policy_error(samples))
     if samples.policy is not None:
         distance = (samples.policy - samples.expert).flatten(1).norm(dim=1, keepdim=True)
-    astray = ((ended < expert) & (after > before) & (after > distance)).float().mean(dim=1)
+    astray = ((ended < expert) & (after > before) & (after > distance)).double().mean(dim=1)
+    astray[~(torch.isfinite(ended) & torch.isfinite(after)).all(dim=1)] = torch.nan
     return measured("field.spurious_minimum_rate", samples.resampler.mean(astray.numpy()))
 
 
@@ -271,21 +275,28 @@ def _correction(samples: _Samples, path: Path) -> tuple[list[Measurement], tuple
         gains.append(gain.value)
     steps = tuple(float(k) for k in range(STEPS + 1))
     curves = [Curve("field.correction_gain", steps, tuple(gains))]
-    base = error_KNL[0].mean()
+    finite = np.isfinite(error_KNL).all(axis=(0, 2))
+    base = error_KNL[0, finite].mean() if finite.any() else 0.0
     for i, multiple in enumerate(STEP_LADDER):
-        errors = 1 - error_KNL[:, :, i].mean(axis=1) / base if base > 0 else np.zeros(STEPS + 1)
+        errors = 1 - error_KNL[:, finite, i].mean(axis=1) / base if base > 0 else np.zeros(STEPS + 1)
         curves.append(Curve(f"field.correction_gain.length_{multiple:g}", steps, tuple(float(e) for e in errors)))
     return found, tuple(curves)
 
 
 def best_length(error_NL: np.ndarray, half_N: np.ndarray) -> np.ndarray:
-    """For every sample, the length that is best on the half of the samples to which it does not belong, ``[N]`` int."""
+    """For every sample, the length that is best on the half of the samples to which it does not belong, ``[N]`` int.
+
+    Samples whose errors are not finite have no say.
+    """
     chosen = np.zeros(len(error_NL), dtype=np.int64)
+    finite = np.isfinite(error_NL).all(axis=1)
+    if not finite.any():
+        return chosen
     for side in (False, True):
         others = half_N != side
-        if not others.any():  # one episode alone cannot be split
+        if not (others & finite).any():  # one episode alone cannot be split
             others = np.ones_like(half_N)
-        chosen[half_N == side] = int(error_NL[others].mean(axis=0).argmin())
+        chosen[half_N == side] = int(error_NL[others & finite].mean(axis=0).argmin())
     return chosen
 
 

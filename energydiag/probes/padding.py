@@ -19,6 +19,7 @@ from torch import Tensor
 from energydiag.batch import Batch
 from energydiag.energies.pairs import Pairs
 from energydiag.energies.pairwise import energy_table
+from energydiag.precision import kept
 from energydiag.probes.attempt import all_skipped, attempt
 from energydiag.probes.effects import CONSTANT, MOST_SAMPLES, energy_spread
 from energydiag.probes.evidence import Evidence
@@ -52,11 +53,11 @@ def _pad_effect(evidence: Evidence, spread: float) -> Answer:
     padded = evidence.batch.select(torch.nonzero(evidence.batch.pad_mask.any(dim=1)).reshape(-1))
     part = padded.select(padded.spread(MOST_SAMPLES))
     effects_n2 = garbage_effects(evidence, part) / spread
-    if not np.isfinite(effects_n2).all():
+    if not np.isfinite(effects_n2).all(axis=1).any():  # else rows that are not finite are left out
         return all_skipped(_EFFECTS, "energies are not finite with noise in the context")
     resampler = Resampler(part.groups.numpy(), evidence.settings.seed)
     found = [measured(name, resampler.mean(effects_n2[:, i])) for i, name in enumerate(_EFFECTS[:2])]
-    if not effects_n2.any():
+    if not np.nan_to_num(effects_n2).any():
         return Answer(tuple(found), skipped=(Skipped(_EFFECTS[2], "no token has any effect, hidden or visible"),))
     share = resampler.of_means(effects_n2, lambda m: m[..., 0] / np.where(m.sum(axis=-1) > 0, m.sum(axis=-1), np.nan))
     return Answer((*found, measured(_EFFECTS[2], share)))
@@ -69,7 +70,7 @@ def garbage_effects(evidence: Evidence, part: Batch) -> FloatArray:
     found = []
     for some in (part.take(index) for index in torch.split(torch.arange(len(part)), rows)):
         assert some.pad_mask is not None
-        hidden, visible = some.hidden.float(), ~some.pad_mask
+        hidden, visible = kept(some.hidden), ~some.pad_mask
         square = hidden.square().mean(dim=2)
         scale = ((square * visible).sum(dim=1) / visible.sum(dim=1)).sqrt()
         noise = scale[:, None, None] * torch.randn(hidden.shape, generator=generator)

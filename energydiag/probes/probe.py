@@ -60,7 +60,7 @@ def run_probes(evidence: Evidence, progress: Callable[[str], None]) -> Answer:
             raise
         except Exception as error:  # a stranger's model may raise anything, and the other probes can still tell
             reason = error.message if isinstance(error, EnergydiagError) else first_line(error)
-            answers.append(Answer(skipped=(Skipped(probe.name, reason),)))
+            answers.append(Answer(skipped=(Skipped(probe.name, reason, failed=True),)))
     return joined(answers)
 
 
@@ -68,7 +68,7 @@ def with_source(answer: Answer, probe: str) -> Answer:
     """Names the probe in every measurement; a value that is not finite is told as skipped, JSON has no such number."""
     finite = tuple(replace(m, source=probe) for m in answer.measurements if math.isfinite(m.value))
     broken = tuple(
-        Skipped(m.name, f"the value is not finite ({m.value})")
+        Skipped(m.name, f"the value is not finite ({m.value})", failed=True)
         for m in answer.measurements
         if not math.isfinite(m.value)
     )

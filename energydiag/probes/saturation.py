@@ -8,8 +8,9 @@ A *dead slope* is below two rounding steps of that arithmetic (2.4e-7 of the ste
 upper end of a sigmoid becomes exactly flat; the lower end goes on to fall without ever being exactly zero.
 
 ``head.energy_mean`` and ``head.energy_std`` are mean and standard deviation of E over all swap pairs. InfoNCE sees
-differences only, so nothing in it holds the mean. ``head.energy_spread`` is the standard deviation over the temperature
-of training, in nat: how much the logits of the softmax differ.
+differences only, so nothing in it holds the mean. ``head.rounding`` is how far apart two neighboring numbers of the
+model's own type are at the median of |E|, over that standard deviation. ``head.energy_spread`` is the standard
+deviation over the temperature of training, in nat: how much the logits of the softmax differ.
 """
 
 from __future__ import annotations
@@ -81,8 +82,16 @@ def _scale(evidence: Evidence) -> list[Measurement]:
     return [
         measured("head.energy_mean", evidence.swap_samples.mean(energy.mean(dim=2).reshape(-1).numpy())),
         Measurement.of("head.energy_std", float(energy.std()), len(moments)),
+        *_rounding(evidence, energy),
         measured("head.energy_spread", spread),
     ]
+
+
+def _rounding(evidence: Evidence, energy: Tensor) -> list[Measurement]:
+    """How far apart the model's own numbers are at the energies' level, beside the energies' differences."""
+    spread = float(energy.std(correction=0))
+    step = torch.finfo(evidence.energy.dtype).eps * float(energy.abs().median())
+    return [Measurement.of("head.rounding", step / spread, energy.numel())] if spread > 0 else []
 
 
 def _shares(evidence: Evidence, relative: Tensor, inner: Tensor, activation: Activation) -> list[Measurement]:

@@ -4,7 +4,8 @@ Within a context, the expert's action competes with that context's negatives: AU
 higher energy, a tie counting half; top-1 the share of contexts where nothing has a lower energy (with k others on the
 same energy, 1/(k+1), as if the tie were broken at random); MRR the mean of 1/rank, a tie counting half a place. The
 gap is the mean energy of negatives minus that of positives, and the standardised gap that over their pooled standard
-deviation. All but the gap in energy units stay the same when energies are scaled.
+deviation. All but the gap in energy units stay the same when energies are scaled. A context with an energy that is not
+finite among a source's negatives is left out of that source's numbers.
 
 Two numbers say what InfoNCE has left to learn from the negatives, at the temperature of training: they change when
 energies are scaled. ``npc.*`` is the negative-positive coupling ``q = 1 − p₊`` (Yeh et al. 2022, Proposition 1), p₊
@@ -48,11 +49,12 @@ def _measure(evidence: Evidence) -> Answer:
 
 
 def ranks(positive_N: np.ndarray, negative_NM: np.ndarray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """``(auroc, top1, mrr)`` of every context, ``[N]`` each."""
-    lower = (negative_NM < positive_N[:, None]).sum(axis=1)
-    equal = (negative_NM == positive_N[:, None]).sum(axis=1)
+    """``(auroc, top1, mrr)`` of every context, ``[N]`` each; NaN where an energy is not finite."""
+    finite = np.isfinite(positive_N) & np.isfinite(negative_NM).all(axis=1)
+    lower = np.where(finite, (negative_NM < positive_N[:, None]).sum(axis=1), np.nan)
+    equal = np.where(finite, (negative_NM == positive_N[:, None]).sum(axis=1), np.nan)
     auroc = 1 - (lower + 0.5 * equal) / negative_NM.shape[1]
-    return auroc, np.where(lower == 0, 1 / (1 + equal), 0.0), 1 / (1 + lower + 0.5 * equal)
+    return auroc, np.where(lower > 0, 0.0, 1 / (1 + equal)), 1 / (1 + lower + 0.5 * equal)
 
 
 def auroc_of(energy_CC: Tensor) -> FloatArray:
@@ -71,20 +73,23 @@ def coupling(positive_N: np.ndarray, negative_NM: np.ndarray, tau: float) -> tup
     total_N = weight_NM.sum(axis=1)
     others_N = top_N + np.log(total_N)
     entropy_N = np.log(total_N) - (weight_NM * (score_NM - top_N[:, None])).sum(axis=1) / total_N
-    return np.exp(others_N - np.logaddexp(own_N, others_N)), np.exp(entropy_N)
+    with np.errstate(invalid="ignore"):  # rows of NaN, which are left out
+        return np.exp(others_N - np.logaddexp(own_N, others_N)), np.exp(entropy_N)
 
 
 def _separation(
     name: str, positive_N: np.ndarray, negative_NM: np.ndarray, resampler: Resampler, tau: float
 ) -> list[Measurement]:
+    finite = np.isfinite(positive_N) & np.isfinite(negative_NM).all(axis=1)
+    if not finite.any():
+        return []
+    # a row of NaN is left out of every mean
+    positive_N = np.where(finite, positive_N, np.nan)
+    negative_NM = np.where(finite[:, None], negative_NM, np.nan)
     auroc, top1, mrr = ranks(positive_N, negative_NM)
+    positive, negative = around_their_mean(positive_N, negative_NM)
     moments = np.stack(
-        (
-            negative_NM.mean(axis=1, dtype=np.float64),
-            np.square(negative_NM, dtype=np.float64).mean(axis=1),
-            positive_N.astype(np.float64),
-            np.square(positive_N, dtype=np.float64),
-        ),
+        (negative.mean(axis=1), np.square(negative).mean(axis=1), positive, np.square(positive)),
         axis=1,
     )
     found = [
@@ -101,6 +106,19 @@ def _separation(
             measured(f"effective_negatives.{name}", resampler.mean(effective)),
         ]
     return found
+
+
+def around_their_mean(positive_N: np.ndarray, negative_NM: np.ndarray) -> tuple[FloatArray, FloatArray]:
+    """Both less the mean of the negatives, since an offset would drown the spread in the rounding of its square.
+
+    In float64; all 0 where they differ by the rounding of their own type alone.
+    """
+    center = float(np.nanmean(negative_NM, dtype=np.float64))
+    positive, negative = positive_N.astype(np.float64) - center, negative_NM.astype(np.float64) - center
+    farthest = max(float(np.nanmax(np.abs(positive))), float(np.nanmax(np.abs(negative))))
+    if farthest <= np.finfo(positive_N.dtype).eps * abs(center):
+        return np.zeros_like(positive), np.zeros_like(negative)
+    return positive, negative
 
 
 def _standardised(means: FloatArray) -> FloatArray:
@@ -120,7 +138,7 @@ def _histograms(energies: dict[str, np.ndarray]) -> tuple[Distribution, ...]:
             f"energy.{name}",
             "energy",
             tuple(edges.tolist()),
-            tuple(int(c) for c in np.histogram(v, edges)[0]),
+            tuple(int(c) for c in np.histogram(v[np.isfinite(v)], edges)[0]),
         )
         for name, v in energies.items()
     )

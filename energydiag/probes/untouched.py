@@ -22,7 +22,7 @@ by less than about 30/n of b, by too short steps or too small gradients, looks a
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from energydiag.probes.evidence import Evidence
 from energydiag.probes.probe import Answer, Probe
+from energydiag.probes.unused_modules import is_part_of
 from energydiag.probes.weights import matrices
 from energydiag.results import Measurement, Skipped
 
@@ -98,14 +99,10 @@ def is_fresh(drawn: Tensor) -> bool:
 
 def _measure(evidence: Evidence) -> Answer:
     every = list(layers(evidence.energy.module))
-    unused = [layer for layer in every if _is_part_of(layer.name, evidence.unused)]
-    found = [layer for layer in every if layer not in unused]
-    left_out = tuple(
-        Skipped(f"weights.untouched.layer.{layer.name}", "the energy does not depend on this layer") for layer in unused
-    )
+    found = [layer for layer in every if not is_part_of(layer.name, evidence.unused)]
     if not found:
         why = "the model has no layer whose fresh weights are known"
-        return Answer(skipped=(*left_out, Skipped("weights.untouched_fraction", why)))
+        return Answer(skipped=(Skipped("weights.untouched_fraction", why),))
     entries = sum(layer.entries for layer in found)
     fresh = [layer for layer in found if layer.untouched]
     share = sum(layer.entries for layer in fresh) / entries
@@ -117,13 +114,8 @@ def _measure(evidence: Evidence) -> Answer:
                 Measurement.of(f"weights.untouched.layer.{layer.name}", float(layer.untouched), layer.entries)
                 for layer in found
             ),
-        ),
-        skipped=left_out,
+        )
     )
-
-
-def _is_part_of(layer: str, modules: Collection[str]) -> bool:
-    return any(layer == module or layer.startswith((f"{module}.", f"{module}[")) for module in modules)
 
 
 PROBE = Probe("untouched", _measure)

@@ -5,7 +5,7 @@ What is said of a layer by its weights and gradients says nothing of the energy 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor
@@ -61,3 +61,8 @@ def unused_modules(energy: EnergyFunction, entered: tuple[str, ...], energies: T
         return module == "" or module in reached or module in inside
 
     return frozenset(module for module in owners if not takes_part(module))
+
+
+def is_part_of(name: str, modules: Collection[str]) -> bool:
+    """Whether a layer, or a parameter, by its path is one of these modules or inside of one."""
+    return any(name == module or name.startswith((f"{module}.", f"{module}[")) for module in modules)

@@ -17,6 +17,9 @@ Where a weight is computed, as by weight normalisation, the computed one counts.
 * ``weights.nonfinite``: share of the single parameters that are NaN or infinite. A matrix that holds one is left out of
   all others.
 
+Modules that no forward pass enters and no energy depends on are named once, as skipped, and left out of every number
+here, among the gradients and among the untouched layers.
+
 Above 1024 in both dimensions ‖W‖_2 comes from ten rounds of subspace iteration, accurate to about 1 %.
 """
 
@@ -32,6 +35,7 @@ from torch import Tensor, nn
 
 from energydiag.probes.evidence import Evidence
 from energydiag.probes.probe import Answer, Probe
+from energydiag.probes.unused_modules import is_part_of
 from energydiag.results import Measurement, Skipped
 
 SAME_WITHIN = 1e-6
@@ -146,15 +150,21 @@ def _facts(matrix: Matrix) -> _Facts:
 
 
 def _measure(evidence: Evidence) -> Answer:
-    model = evidence.energy.module
-    floating = [p.detach() for p in model.parameters() if p.is_floating_point()]
+    model, unused = evidence.energy.module, evidence.unused
+    named = [(name, p.detach()) for name, p in model.named_parameters() if p.is_floating_point()]
+    floating = [p for name, p in named if not is_part_of(name, unused)]
     total = sum(p.numel() for p in floating)
     if not total:
         return Answer(skipped=(Skipped("weights", "the model has no parameters"),))
     broken = sum(int((~torch.isfinite(p)).sum()) for p in floating)
     nonfinite = Measurement.of("weights.nonfinite", broken / total, total)
     facts, skipped = [], []
+    if unused:
+        left_out = f"no energy depends on {', '.join(sorted(unused))}: they are in no number"
+        skipped.append(Skipped("weights.unused_modules", left_out))
     for matrix in matrices(model):
+        if is_part_of(matrix.name, unused):
+            continue
         if bool(torch.isfinite(matrix.weight).all()):
             facts.append(_facts(matrix))
         else:

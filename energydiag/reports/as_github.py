@@ -18,6 +18,7 @@ from energydiag.reports.wording import (
     alternatives,
     config_line,
     headline,
+    question_line,
     repair_headline,
     short,
 )
@@ -94,7 +95,8 @@ def _found(result: Result) -> Iterable[_Note]:
 
 def _diagnosis_notes(diagnosis: Diagnosis) -> Iterable[_Note]:
     path = diagnosis.path
-    if not diagnosis.findings:
+    deciding = [question for question in diagnosis.open if question.could_be]
+    if not diagnosis.findings and not deciding:
         yield _Note(
             "notice", "energydiag", (f"{headline(diagnosis)} in {path}" if path else headline(diagnosis),), path
         )
@@ -104,9 +106,8 @@ def _diagnosis_notes(diagnosis: Diagnosis) -> Iterable[_Note]:
         fixes = [f"Fix: {alternatives(finding.fixes)}"] if finding.fixes else []
         lines = (finding.summary, *behind, f"Why: {finding.cause}", *fixes)
         yield _Note(level, f"{finding.code} {finding.name}", lines, path)
-    if diagnosis.inconclusive:
-        names = ", ".join(open_.name for open_ in diagnosis.inconclusive)
-        yield _Note("notice", "energydiag", (f"Too few samples to tell: {names}",), path)
+    for question in deciding:
+        yield _Note("warning", "energydiag: open question", (question_line(question),), path)
 
 
 def _fleet_notes(fleet: Fleet) -> Iterable[_Note]:
@@ -120,6 +121,8 @@ def _fleet_notes(fleet: Fleet) -> Iterable[_Note]:
         elif row.root is not None:
             level = "error" if row.diagnosis.verdict == "critical" else "warning"
             yield _Note(level, f"{row.root.code} {row.root.name}", (row.root.summary,), row.checkpoint)
+        elif row.diagnosis.verdict == "undetermined":
+            yield _Note("warning", "energydiag: open question", (headline(row.diagnosis),), row.checkpoint)
 
 
 def _repair_notes(repair: Repair) -> Iterable[_Note]:

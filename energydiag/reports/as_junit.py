@@ -1,9 +1,10 @@
 """The result as test cases, which build servers show beside the other tests.
 
-A finding is a test case: a critical one fails, a warning passes and stands in its output. What could not be measured is
-skipped. A repair is one test case, and so is every number that it is judged on, against the original and against the
-control. Of several checkpoints each is one test case, which fails where it is critical or has no result. Of a
-comparison each number and each limit is one. ``--fail-on`` changes nothing here; it decides the exit code.
+A finding is a test case: a critical one fails, a warning passes and is in its output. What could not be measured is
+skipped, as are open questions and a verdict that they leave undetermined. A repair is one test case, and so is every
+number that it is judged on, against the original and against the control. Of several checkpoints each is one test case,
+which fails where it is critical or has no result. Of a comparison each number and each limit is one. ``--fail-on``
+changes nothing here; it decides the exit code.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from energydiag.reports.wording import (
     config_line,
     headline,
     interval,
+    question_line,
     repair_headline,
     short,
 )
@@ -105,6 +107,8 @@ def _fleet_cases(fleet: Fleet) -> Iterable[_Case]:
         told = tuple(f"{f.severity}: {f.code} {f.name}: {f.summary}" for f in row.diagnosis.findings)
         if row.root is not None and row.diagnosis.verdict == "critical":
             yield _Case("fleet", name, "failure", row.root.code, row.root.summary, told)
+        elif row.diagnosis.verdict == "undetermined":
+            yield _Case("fleet", name, "skipped", message=headline(row.diagnosis))
         else:
             yield _Case("fleet", name, lines=told)
 
@@ -128,7 +132,9 @@ def _legal(text: str) -> str:
 
 
 def _diagnosis_cases(diagnosis: Diagnosis) -> Iterable[_Case]:
-    if not diagnosis.findings:
+    if diagnosis.verdict == "undetermined":
+        yield _Case("diagnosis", "verdict", "skipped", message=headline(diagnosis))
+    elif not diagnosis.findings:
         yield _Case("diagnosis", headline(diagnosis))
     by_name = {m.name: m for m in diagnosis.measurements}
     for finding in diagnosis.findings:
@@ -138,7 +144,9 @@ def _diagnosis_cases(diagnosis: Diagnosis) -> Iterable[_Case]:
             yield _Case("diagnosis", name, "failure", finding.code, finding.summary, lines)
         else:
             yield _Case("diagnosis", name, lines=(f"{finding.severity}: {finding.summary}", *lines))
-    for skipped in (*diagnosis.inconclusive, *diagnosis.skipped):
+    for question in diagnosis.open:
+        yield _Case("diagnosis", question.question, "skipped", message=question_line(question))
+    for skipped in diagnosis.skipped:
         yield _Case("diagnosis", skipped.name, "skipped", message=skipped.reason)
 
 

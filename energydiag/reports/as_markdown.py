@@ -19,6 +19,7 @@ from energydiag.reports.wording import (
     interval,
     model_line,
     parameters,
+    question_line,
     repair_headline,
     run_line,
     samples_line,
@@ -52,7 +53,7 @@ def _render(result: Result, look: Look) -> str:
 
 
 def _diagnosis(diagnosis: Diagnosis, look: Look) -> Iterable[str]:
-    yield f"## {headline(diagnosis)}"
+    yield f"## {plain(headline(diagnosis))}"
     yield _subject(diagnosis)
     if told := config_line(diagnosis.provenance):
         yield f"Config: {plain(told)}"
@@ -63,12 +64,12 @@ def _diagnosis(diagnosis: Diagnosis, look: Look) -> Iterable[str]:
     roots = [f for f in diagnosis.findings if f.explained_by is None]
     for title, root in zip(["The cause", *["Also"] * len(roots)], roots, strict=False):
         yield from _cause(root, diagnosis.findings, by_name, title)
+    if diagnosis.open:
+        yield "**Open questions**"
+        yield bullets(plain(question_line(question)) for question in diagnosis.open)
     if diagnosis.notes:
         yield "**Good to know**"
         yield bullets(plain(note) for note in diagnosis.notes)
-    if diagnosis.inconclusive:
-        yield "**Too few samples to tell**"
-        yield bullets(f"{code(s.name)}: {plain(s.reason)}" for s in diagnosis.inconclusive)
     shown = chosen(diagnosis, look.details)
     which = "All" if look.details else "Key"
     title = f"{which} measurements ({len(shown)} of {len(diagnosis.measurements)})"

@@ -1,7 +1,8 @@
 """The result as SARIF 2.1.0, which code scanning reads: a rule and a result for each finding.
 
-A critical finding is an error, a warning a warning. What the samples are too few for, and checkpoints that could not be
-measured, stand among the notifications of the run. A checkpoint has no lines; line 1 is named, since viewers need one.
+A critical finding is an error, a warning a warning, and so is an open question that could change the verdict. Other
+open questions, and checkpoints that could not be measured, are notifications of the run. A checkpoint has no lines;
+line 1 is named, since viewers need one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from energydiag.inert import escaped, inert
 from energydiag.reports.comparison_wording import limit_line, side_of
 from energydiag.reports.locations import in_repository
 from energydiag.reports.report import Look, Report, Result
-from energydiag.reports.wording import alternatives, amount, interval, repair_headline, short
+from energydiag.reports.wording import alternatives, amount, interval, question_line, repair_headline, short
 from energydiag.results import (
     BatchFacts,
     CheckpointFacts,
@@ -116,10 +117,11 @@ def _all(result: Result) -> tuple[list[_Hit], list[_Notice]]:
     if isinstance(result, Comparison):
         return _compared_hits(result)
     path = result.path
-    return list(_hits(result, path)), [*_open(result.inconclusive, path, "note"), *_open(result.skipped, path, "none")]
+    minor = [_Notice("note", question_line(one), path) for one in result.open if one.could_be is None]
+    return list(_hits(result, path)), [*minor, *_not_done(result.skipped, path, "none")]
 
 
-def _open(skipped: Iterable[Skipped], path: str, level: Level) -> Iterable[_Notice]:
+def _not_done(skipped: Iterable[Skipped], path: str, level: Level) -> Iterable[_Notice]:
     return (_Notice(level, f"{one.name}: {one.reason}", path) for one in skipped)
 
 
@@ -135,6 +137,14 @@ def _hits(diagnosis: Diagnosis, path: str) -> Iterable[_Hit]:
         behind = f" Explained by {finding.explained_by}." if finding.explained_by else ""
         properties = {"evidence": evidence, "fixes": list(finding.fixes), "explainedBy": finding.explained_by or ""}
         yield _Hit(rule, rule.level, f"{finding.summary}{behind} Why: {finding.cause}", path, properties)
+    for one in diagnosis.open:
+        if one.could_be is not None:
+            yield _Hit(
+                _OPEN, "warning", question_line(one), path, {"couldBe": one.could_be, "measurement": one.question}
+            )
+
+
+_OPEN = _Rule("undetermined", "open-question", "warning", "A question that could change the verdict has no answer.", "")
 
 
 def _level(finding: Finding) -> Level:
@@ -156,7 +166,7 @@ def _repair_hits(repair: Repair) -> tuple[list[_Hit], list[_Notice]]:
             hits += _regressions(f"against {side}", comparison.metrics, path)
     if after is not None:
         hits += _hits(after, path)
-    return hits, list(_open(repair.skipped, path, "none"))
+    return hits, list(_not_done(repair.skipped, path, "none"))
 
 
 def _compared_hits(compared: Comparison) -> tuple[list[_Hit], list[_Notice]]:
@@ -173,7 +183,7 @@ def _compared_hits(compared: Comparison) -> tuple[list[_Hit], list[_Notice]]:
             told = f"{limit.metric} {limit_line(limit)}"
             path = paths.get(limit.side, "")
             hits.append(_Hit(rule, "error", told, path, {"measurement": limit.metric, "against": limit.side}))
-    return hits, list(_open(compared.skipped, "", "none"))
+    return hits, list(_not_done(compared.skipped, "", "none"))
 
 
 def _regressions(title: str, metrics: Iterable[MetricChange], path: str, level: Level = "warning") -> Iterable[_Hit]:

@@ -45,7 +45,7 @@ def comparison_page(compared: Comparison, look: Look) -> Page:
         _rankings(compared),
         _differences(compared),
         _elsewhere(compared),
-        small_print(compared.notes, (), compared.skipped, "Not compared"),
+        small_print(compared.notes, compared.skipped, "Not compared"),
         provenance_section(compared.provenance, {side.name: side.facts for side in compared.sides}),
     )
     _, _, sentence = compared_headline(compared).partition(": ")

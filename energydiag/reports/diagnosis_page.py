@@ -12,6 +12,7 @@ from energydiag.reports.page_parts import (
     measurements_section,
     next_section,
     provenance_section,
+    questions_section,
     small_print,
     tiles,
     tone,
@@ -30,10 +31,11 @@ def diagnosis_page(diagnosis: Diagnosis, look: Look) -> Page:
     vitals = tiles(diagnosis)
     sections = (
         findings_section(diagnosis),
+        questions_section(diagnosis),
         next_section(look.next_command),
         Section("vitals", "Key numbers", [vitals]) if vitals else None,
         figures_section(charts_of(diagnosis)),
-        small_print(diagnosis.notes, diagnosis.inconclusive, diagnosis.skipped),
+        small_print(diagnosis.notes, diagnosis.skipped),
         measurements_section(diagnosis.measurements),
         provenance_section(
             diagnosis.provenance, {n.capitalize(): facts.texts() for n, facts in diagnosis.facts().items()}

@@ -20,10 +20,11 @@ from energydiag.reports.wording import (
     config_line,
     headline,
     interval,
+    question_line,
 )
 from energydiag.results import Diagnosis, Finding, Measurement
 
-COLOURS = {"critical": "bold red", "warning": "bold yellow", "healthy": "bold green"}
+COLOURS = {"critical": "bold red", "warning": "bold yellow", "undetermined": "bold magenta", "healthy": "bold green"}
 
 
 def diagnosis_parts(diagnosis: Diagnosis, look: Look) -> Iterable[RenderableType]:
@@ -35,6 +36,7 @@ def diagnosis_parts(diagnosis: Diagnosis, look: Look) -> Iterable[RenderableType
         yield from _cause(roots[0], diagnosis.findings, by_name, "The cause")
     for other in roots[1:]:
         yield from _cause(other, diagnosis.findings, by_name, "Also")
+    yield from _open(diagnosis)
     yield from _numbers(diagnosis, look)
     yield from _small_print(diagnosis)
     if look.next_command:
@@ -100,18 +102,22 @@ def _numbers(diagnosis: Diagnosis, look: Look) -> Iterable[RenderableType]:
     yield Padding(_table(chosen(diagnosis, look.details)), (0, 0, 1, 2))
 
 
+def _open(diagnosis: Diagnosis) -> Iterable[RenderableType]:
+    if diagnosis.open:
+        yield Text("Open questions", style="bold")
+        for question in diagnosis.open:
+            yield Padding(Text(inert(question_line(question))), (0, 0, 0, 2))
+        yield Text("")
+
+
 def _small_print(diagnosis: Diagnosis) -> Iterable[RenderableType]:
     if diagnosis.notes:
         yield Text("Good to know", style="bold")
         for note in diagnosis.notes:
             yield Padding(Text(inert(note)), (0, 0, 0, 2))
-    if diagnosis.inconclusive:
-        yield Text("Too few samples to tell", style="bold")
-        for open_ in diagnosis.inconclusive:
-            yield Padding(Text(inert(f"{open_.name}: {open_.reason}")), (0, 0, 0, 2))
     if diagnosis.skipped:
         yield Text("Not measured or not judged", style="bold")
         for skipped in diagnosis.skipped:
             yield Padding(Text(inert(f"{skipped.name}: {skipped.reason}"), style="dim"), (0, 0, 0, 2))
-    if diagnosis.notes or diagnosis.skipped or diagnosis.inconclusive:
+    if diagnosis.notes or diagnosis.skipped:
         yield Text("")

@@ -43,7 +43,13 @@ def fleet_page(fleet: Fleet, look: Look) -> Page:
         provenance_section(fleet.provenance, {"Batch": fleet.batch.texts()}),
     )
     word, _, sentence = fleet_headline(fleet).partition(": ")
-    known = {"CRITICAL": "critical", "WARNING": "warning", "HEALTHY": "healthy", "UNKNOWN": "no result"}
+    known = {
+        "CRITICAL": "critical",
+        "WARNING": "warning",
+        "UNDETERMINED": "undetermined",
+        "HEALTHY": "healthy",
+        "UNKNOWN": "no result",
+    }
     return Page(
         kind="Several checkpoints",
         word=word.capitalize(),
@@ -64,7 +70,7 @@ def _facts(fleet: Fleet) -> Iterable[tuple[str, str]]:
     if told := fleet_identity(fleet):
         yield "Identity", told
     counted = Counter("no result" if row.diagnosis is None else row.diagnosis.verdict for row in fleet.rows)
-    order = ("critical", "warning", "healthy", "no result")
+    order = ("critical", "undetermined", "warning", "healthy", "no result")
     yield "Verdicts", ", ".join(f"{counted[verdict]} {verdict}" for verdict in order if counted[verdict])
 
 

@@ -21,8 +21,10 @@ def fleet_headline(fleet: Fleet) -> str:
     verdicts = [row.diagnosis.verdict for row in fleet.rows if row.diagnosis is not None]
     if "critical" in verdicts:
         return f"CRITICAL: {verdicts.count('critical')} of {_counted(count)} cannot be relied on"
+    if "undetermined" in verdicts:
+        return f"UNDETERMINED: questions are open in {verdicts.count('undetermined')} of {_counted(count)}"
     if "warning" in verdicts:
-        return f"WARNING: something needs a look in {verdicts.count('warning')} of {_counted(count)}"
+        return f"WARNING: something needs attention in {verdicts.count('warning')} of {_counted(count)}"
     return f"HEALTHY: no fault found in {_counted(told)}"
 
 

@@ -37,7 +37,7 @@ _MOST_ITEMS = 200
 _INTERVAL = "95 % interval"
 
 TONES: Mapping[str, Tone] = {
-    **{"healthy": "good", "warning": "warn", "critical": "bad", "no result": "bad"},
+    **{"healthy": "good", "warning": "warn", "critical": "bad", "undetermined": "warn", "no result": "bad"},
     **{"improved": "good", "healed": "good", "regressed": "bad", "harmed": "bad", "diverged": "bad"},
     **{"not-improved": "warn", "inconclusive": "warn", "incomparable": "warn", "unchanged": "plain"},
 }
@@ -137,6 +137,23 @@ def findings_section(diagnosis: Diagnosis) -> Section | None:
     return Section("findings", "What is wrong" if len(diagnosis.findings) > 1 else "The finding", cards)
 
 
+def questions_section(diagnosis: Diagnosis) -> Section | None:
+    """What could not be answered, what is missing, and what would answer it."""
+    if not diagnosis.open:
+        return None
+    rows: list[list[str | Cell]] = [
+        [
+            one.question,
+            Cell(one.could_be or "nothing more", badge=tone(one.could_be or "")),
+            one.missing,
+            Cell(one.answer),
+        ]
+        for one in diagnosis.open
+    ]
+    columns = ("question", "could be", "what is missing", "what would answer it")
+    return Section("questions", "Open questions", [table("Open questions", columns, rows)])
+
+
 def next_section(lines: str | None) -> Section | None:
     """What to type next."""
     if not lines:
@@ -215,16 +232,13 @@ def changes(caption: str, comparison: Changes) -> Table:
 
 def small_print(
     notes: Sequence[str] = (),
-    inconclusive: Sequence[Skipped] = (),
     skipped: Sequence[Skipped] = (),
     skipped_title: str = "Not measured or not judged",
 ) -> Section | None:
-    """What the reader should know of, what is open, and what was not done."""
+    """What the reader should know of, and what was not done."""
     blocks: list[Block] = []
     if notes:
         blocks += [Words("", "Good to know"), bullets(("", note) for note in notes)]
-    if inconclusive:
-        blocks += [Words("", "Too few samples to tell"), bullets((s.name, s.reason) for s in inconclusive)]
     if skipped:
         blocks.append(Fold(f"{skipped_title} ({len(skipped)})", (bullets((s.name, s.reason) for s in skipped),)))
     return Section("notes", "Notes", blocks) if blocks else None

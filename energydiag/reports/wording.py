@@ -15,6 +15,7 @@ from energydiag.results import (
     Diagnosis,
     Measurement,
     MetricChange,
+    Open,
     Repair,
     RunDiagnosis,
     RunFacts,
@@ -26,9 +27,21 @@ def headline(diagnosis: Diagnosis) -> str:
     if diagnosis.verdict == "critical":
         subject = {"checkpoint": "energy head"}.get(diagnosis.subject, diagnosis.subject)
         return f"CRITICAL: this {subject} cannot be relied on"
+    if diagnosis.verdict == "undetermined":
+        first = next(question for question in diagnosis.open if question.could_be)
+        count = sum(question.could_be is not None for question in diagnosis.open) - 1
+        more = f" ({count} more open question{'' if count == 1 else 's'})" if count else ""
+        return f"UNDETERMINED: {first.missing}{more}"
     if diagnosis.verdict == "warning":
-        return "WARNING: something needs a look"
+        return "WARNING: something needs attention"
     return "HEALTHY: no fault found"
+
+
+def question_line(question: Open) -> str:
+    """An open question with what is missing and what would answer it."""
+    worst = "" if question.could_be is None else f" (could be {question.could_be})"
+    missing = f"{question.missing[:1].upper()}{question.missing[1:]}".rstrip(".")
+    return f"{question.question}{worst} {missing}. What would answer it: {question.answer}."
 
 
 def repair_headline(repair: Repair) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Severity = Literal["critical", "warning"]
-Verdict = Literal["healthy", "warning", "critical"]
+Verdict = Literal["healthy", "warning", "undetermined", "critical"]
 
 
 @dataclass(frozen=True)
@@ -86,10 +86,17 @@ class Curve:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something that was not done, and why."""
+    """Something that was not done, and why.
+
+    Attributes:
+        name: Of the measurement, the probe or the rule.
+        reason: Why.
+        failed: Whether it should have been possible: the model raised, or the value is not finite.
+    """
 
     name: str
     reason: str
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,12 +133,16 @@ class Open:
     Attributes:
         question: What was asked.
         missing: What was not there.
-        answer: What would answer it.
+        answer: The command, option or field that would answer it.
+        could_be: How bad the answer could be; None where it could not change the verdict.
+        code: The rule that asks, where one does.
     """
 
     question: str
     missing: str
     answer: str
+    could_be: Severity | None = "critical"
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,16 +181,26 @@ class Use:
     summary: str
 
 
+def verdict_of(findings: Iterable[Finding], questions: Iterable[Open]) -> Verdict:
+    """The worst severity that was found, or ``"undetermined"`` where an open question could be worse."""
+    found = {finding.severity for finding in findings}
+    possible = {question.could_be for question in questions}
+    if "critical" in found:
+        return "critical"
+    if "critical" in possible or ("warning" in possible and not found):
+        return "undetermined"
+    return "warning" if found else "healthy"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis(Result):
     """What ``inspect`` found; of a checkpoint, a run or a batch.
 
     Attributes:
-        verdict: The worst severity among the findings, or ``"healthy"``.
+        verdict: The worst severity among the findings; ``"undetermined"`` where an open question could be worse.
         measurements: Numbers, in the order they were measured.
         findings: Faults, the most probable root cause first.
         skipped: What could not be measured or judged, and why.
-        inconclusive: Rules, by their codes, that the samples are too few to answer, and what speaks for a fault.
         open: Questions that could not be answered.
         causes: Changes that were tried, the best explanation first.
         uses: What the energy is good for.
@@ -192,7 +213,6 @@ class Diagnosis(Result):
     measurements: tuple[Measurement, ...] = ()
     findings: tuple[Finding, ...] = ()
     skipped: tuple[Skipped, ...] = ()
-    inconclusive: tuple[Skipped, ...] = ()
     open: tuple[Open, ...] = ()
     causes: tuple[Cause, ...] = ()
     uses: tuple[Use, ...] = ()
@@ -218,9 +238,8 @@ class Diagnosis(Result):
         return {**super().header(), "subject": self.subject}
 
     def check(self) -> bool:
-        """Whether the verdict follows from the findings."""
-        worst = {finding.severity for finding in self.findings}
-        return self.verdict == next((one for one in ("critical", "warning") if one in worst), "healthy")
+        """Whether the verdict follows from the findings and the open questions."""
+        return self.verdict == verdict_of(self.findings, self.open)
 
     def measurement(self, name: str) -> Measurement | None:
         """The measurement of this name, or None where it was not made."""

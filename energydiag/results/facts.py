@@ -125,6 +125,9 @@ class RunFacts:
         rows: How many it has.
         first_step: First step that was logged.
         last_step: Last one.
+        axis: What the steps count: steps, epochs or rows.
+        objective: What it was trained with.
+        inferred: How that is known.
         series: Our names of what was logged.
         limits: What is known of negatives, head and temperature, in words.
     """
@@ -135,6 +138,9 @@ class RunFacts:
     rows: int = 0
     first_step: float = 0.0
     last_step: float = 0.0
+    axis: str = "step"
+    objective: str = ""
+    inferred: str = ""
     series: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
 

@@ -63,7 +63,7 @@ class Fleet(Result):
     @property
     def verdict(self) -> Verdict:
         """The worst among the checkpoints that were measured."""
-        order: tuple[Verdict, ...] = ("critical", "warning")
+        order: tuple[Verdict, ...] = ("critical", "undetermined", "warning")
         found = {row.diagnosis.verdict for row in self.rows if row.diagnosis is not None}
         return next((verdict for verdict in order if verdict in found), "healthy")
 

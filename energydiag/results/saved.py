@@ -8,7 +8,7 @@ from typing import Any
 
 from energydiag.results.codec import built, plain
 from energydiag.results.comparison import Comparison
-from energydiag.results.diagnosis import BatchDiagnosis, CheckpointDiagnosis, Diagnosis, RunDiagnosis
+from energydiag.results.diagnosis import BatchDiagnosis, CheckpointDiagnosis, Diagnosis, Open, RunDiagnosis
 from energydiag.results.facts import BatchFacts, CheckpointFacts, RunFacts
 from energydiag.results.fleet import Fleet
 from energydiag.results.repair import Repair
@@ -49,6 +49,9 @@ def upgraded(told: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _diagnosis(told: dict[str, Any]) -> dict[str, Any]:
+    # rules without an answer stood apart, and the verdict was passed without them
+    without = [Open(one["name"], one["reason"], "", None, one["name"]) for one in told.pop("inconclusive", ())]
+    told["open"] = [plain(question) for question in without]
     checkpoint, batch = told.pop("checkpoint"), told.pop("batch")
     if "run" in batch:
         first, _, last = batch["steps"].partition(" to ")

@@ -66,7 +66,7 @@ def _object(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
         if hasattr(kind, "subject"):
             properties["subject"] = {"const": kind.subject} if isinstance(kind.subject, str) else {}
     if kind is Fleet:
-        properties["verdict"] = {"enum": ["healthy", "warning", "critical"]}
+        properties["verdict"] = {"enum": ["healthy", "warning", "undetermined", "critical"]}
     return {
         "type": "object",
         "properties": properties,

@@ -93,5 +93,5 @@ RULE = Rule(
     ),
     thresholds={"rank": _RANK, "samples": _SAMPLES, "width": _WIDTH, "auroc": _AUROC, "actions": _ACTIONS},
     judge=_judge,
-    explains=("ED201", "ED206", "ED401", "ED402", "ED404"),
+    explains=("ED201", "ED206", "ED401", "ED402"),
 )

@@ -68,7 +68,6 @@ RULE = Rule(
         "ED203",
         "ED207",
         "ED402",
-        "ED404",
         "ED701",
     ),
     fixes=("mixed-negatives",),

@@ -42,7 +42,7 @@ _START = Threshold(3.0, "overconfident-start's: three times chance")
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     rms, ratio, auroc = given["data.context_rms"], given.get("data.context_scale_ratio"), given.get("auroc.swap")
     gain = given.get("field.correction_gain.k8")
-    first, chance = given.get("run.info_nce.first"), given.get("run.info_nce.chance")
+    first, chance = given.get("run.objective.first"), given.get("run.objective.chance")
     calm = first is None or chance is None or first.value <= _START.value * chance.value
     if auroc is not None and low(auroc) > _RANKS.value and (gain is None or high(gain) >= 0) and calm:
         return None
@@ -63,8 +63,8 @@ RULE = Rule(
         "data.context_scale_ratio",
         "auroc.swap",
         "field.correction_gain.k8",
-        "run.info_nce.first",
-        "run.info_nce.chance",
+        "run.objective.first",
+        "run.objective.chance",
     ),
     evidence=("data.context_rms", "data.context_scale_ratio"),
     thresholds={"start": _START, "rms": _RMS, "ratio": _RATIO, "ranks": _RANKS},
@@ -83,7 +83,6 @@ RULE = Rule(
         "ED306",
         "ED311",
         "ED402",
-        "ED404",
         "ED501",
         "ED502",
         "ED701",

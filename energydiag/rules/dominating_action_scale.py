@@ -51,7 +51,6 @@ RULE = Rule(
     explains=(
         "ED304",
         "ED403",
-        "ED404",
         "ED603",
     ),
 )

@@ -56,6 +56,6 @@ RULE = Rule(
     thresholds={"far": _FAR, "near": _NEAR, "noise": _NOISE},
     judge=_judge,
     symptom=True,
-    explains=("ED203", "ED401", "ED402", "ED404"),
+    explains=("ED203", "ED401", "ED402"),
     fixes=("mixed-negatives", "adversarial-negatives", "structured-negatives"),
 )

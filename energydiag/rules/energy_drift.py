@@ -1,57 +1,53 @@
-"""Energy drift: all energies have wandered off together, far from zero.
+"""Energy drift: all energies lie so far from zero that the model's own precision loses their differences.
 
 ## What it checks
-The mean of E over all swap pairs against the standard deviation of E over the same pairs. Heads with a range are not
-asked: they cannot drift.
+How far apart two neighboring numbers are at the energies' level in the type that the model computes in (float32 rounds
+by 1.2e-7 of a number, bfloat16 by 1/128), in units of the standard deviation of E over swap pairs.
 
 ## Why it is bad
-InfoNCE sees differences of energies, so nothing holds their mean. A threshold on E then means nothing from one
-checkpoint to the next, and low precision loses what is left: bfloat16 rounds a number by up to 1/256 of it.
+InfoNCE sees differences of energies, so nothing holds their level. Where the rounding step at that level is no longer
+small beside the differences, near actions become ties, and gradients steps.
 
 ## Example
-The sample `healthy` with 1000 added to every energy: mean 1002, standard deviation 4.92. In bfloat16 numbers near
-1000 are 4 apart, nearly the whole spread.
+The sample `healthy` with 1000 added to every energy, in bfloat16: numbers near 1000 are 4 apart there, nearly the whole
+spread of 4.92. In float32 they are 6e-5 apart, and nothing is lost: no finding.
 
 ## What to do
 Hold the energies with a weak L2 term (`energy-anchor`); or subtract each context's mean before E is used.
 
 ## Known limits
-Ranking and correction do not feel a common offset in float32: alone, this finding asks for nothing urgent.
+The type of the parameters is looked at; a model that computes in a smaller one inside, as under autocast, loses more. A
+level that still moves during training is told by the log (ED705). A level that harms nothing is no finding.
 """
 
 from collections.abc import Mapping
 
 from energydiag.results import Measurement
-from energydiag.rules.ends import at_least
 from energydiag.rules.rule import Judgement, Rule, Threshold
-from energydiag.rules.wording import number
+from energydiag.rules.wording import number, percent
 
-_SPREADS = Threshold(20.0, "guess: rounding in bfloat16, 1/256 of the value, then costs 8 % of the spread")
-_ROUNDING = Threshold(
-    1e6, "float32 rounds by 6e-8 of the value: a spread that small is rounding, and the energy constant"
-)
+_STEP = Threshold(0.05, "heuristic: 20 steps a standard deviation; a bfloat16 model whose level is its spread has .01")
+_CONSTANT = Threshold(1.0, "by definition: differences below one step are rounding, and the energy is constant")
 
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
-    mean, spread = given["head.energy_mean"], given["head.energy_std"].value
-    bounded = "head.energy_range" in given
-    if bounded or at_least(mean) <= _SPREADS.value * spread or abs(mean.value) >= _ROUNDING.value * spread:
+    step, mean, spread = (given[f"head.{name}"].value for name in ("rounding", "energy_mean", "energy_std"))
+    if not _STEP.value < step <= _CONSTANT.value:
         return None
     return Judgement(
         "warning",
-        f"Energies lie around {number(mean.value)} and differ by {number(spread)} (standard deviation): they have "
-        f"drifted {number(abs(mean.value) / spread)} times as far as they differ.",
-        "The loss sees differences of energies only, and nothing else held them.",
+        f"Energies lie around {number(mean)} and differ by {number(spread)} (standard deviation): at that level the "
+        f"model's numbers are {percent(step)} of it apart.",
+        "The loss sees differences of energies only, and nothing else held their level.",
     )
 
 
 RULE = Rule(
     code="ED107",
     name="energy-drift",
-    needs=("head.energy_mean", "head.energy_std"),
-    optional=("head.energy_range",),
-    evidence=("head.energy_mean", "head.energy_std"),
-    thresholds={"spreads": _SPREADS, "rounding": _ROUNDING},
+    needs=("head.rounding", "head.energy_mean", "head.energy_std"),
+    evidence=("head.rounding", "head.energy_mean", "head.energy_std"),
+    thresholds={"step": _STEP, "constant": _CONSTANT},
     judge=_judge,
     explains=("ED508",),
     fixes=("energy-anchor",),

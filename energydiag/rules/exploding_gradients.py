@@ -2,7 +2,7 @@
 
 ## What it checks
 The norm of the training loss's gradient over all parameters, and the norm in the first module that runs over that in
-the last.
+the last. Gradients that are NaN or infinite, of the parameters and of the expert's actions, are counted.
 
 ## Why it is bad
 Without clipping, one such step can drive every raw value to the end of the head; with clipping, only the direction of
@@ -23,14 +23,28 @@ from collections.abc import Mapping
 
 from energydiag.results import Measurement
 from energydiag.rules.rule import Judgement, Rule, Threshold
-from energydiag.rules.wording import number
+from energydiag.rules.wording import number, percent
 
 _NORM = Threshold(1e3, "guess: a thousand times the usual clipping norm of 1")
 _RATIO = Threshold(1e3, "guess: the mirror image of the limit for vanishing gradients")
 
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
-    norm = given["gradient.parameters.norm"].value
+    broken, actions = given["gradient.parameters.nonfinite"], given.get("gradient.actions.nonfinite_fraction")
+    if broken.value > 0:
+        return Judgement(
+            "critical",
+            f"The gradient of the loss is NaN or infinite in {number(broken.value)} of {broken.n} parameters.",
+            "It overflows on its way back, although the energies themselves are finite.",
+        )
+    if actions is not None and actions.value > 0:
+        return Judgement(
+            "critical",
+            f"∂E/∂a is NaN or infinite at {percent(actions.value)} of the expert's actions.",
+            "The energy's slope in the action overflows, or divides by zero there.",
+        )
+    measured = given.get("gradient.parameters.norm")
+    norm = 0.0 if measured is None else measured.value
     if norm > _NORM.value:
         return Judgement(
             "critical",
@@ -50,9 +64,18 @@ def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
 RULE = Rule(
     code="ED302",
     name="exploding-gradients",
-    needs=("gradient.parameters.norm",),
-    optional=("gradient.parameters.first_last_ratio",),
-    evidence=("gradient.parameters.norm", "gradient.parameters.first_last_ratio"),
+    needs=("gradient.parameters.nonfinite",),
+    optional=(
+        "gradient.parameters.norm",
+        "gradient.parameters.first_last_ratio",
+        "gradient.actions.nonfinite_fraction",
+    ),
+    evidence=(
+        "gradient.parameters.norm",
+        "gradient.parameters.first_last_ratio",
+        "gradient.parameters.nonfinite",
+        "gradient.actions.nonfinite_fraction",
+    ),
     thresholds={"norm": _NORM, "ratio": _RATIO},
     judge=_judge,
     symptom=True,

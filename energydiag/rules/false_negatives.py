@@ -7,7 +7,7 @@ average.
 ## Why it is bad
 InfoNCE pushes such an action up in one context and pulls it down in the other, although no policy could tell the two
 apart. In a batch of 64, a share of 5 % is three such negatives for every sample, and they get the most of its gradient,
-since their energies are the closest.
+since their energies are the closest. The energy rises beside the expert's action for that, and a step leads away.
 
 ## Example
 The sample dump has 1.4 %. Its first 160 samples, each taken twice, have 13 %.
@@ -52,5 +52,6 @@ RULE = Rule(
     evidence=("data.false_negative_rate", "data.policy_error"),
     thresholds={"rate": _RATE},
     judge=_judge,
+    explains=("ED401",),
     fixes=("false-negative-filter", "debiased-loss"),
 )

@@ -8,62 +8,73 @@ from typing import NamedTuple
 
 from energydiag.errors import UsageError
 from energydiag.metrics import metric
-from energydiag.results import Finding, Measurement, Skipped, Verdict
-from energydiag.rules.rule import Judgement, Rule, rules
+from energydiag.objectives import Objective
+from energydiag.results import Finding, Measurement, Open, Skipped, Verdict
+from energydiag.results.diagnosis import verdict_of
+from energydiag.rules.questions import doubt, failed, few_episodes
+from energydiag.rules.rule import RETIRED, Rule, rules
 
 
 class Judged(NamedTuple):
     """What the rules say.
 
     Attributes:
-        findings: Root causes before what they explain, and worse before less bad.
-        skipped: Rules that could not be asked, and why.
-        inconclusive: Rules that the samples are too few to answer.
+        findings: Causes before what they explain, and beyond that critical ones before warnings.
+        skipped: Rules that were not evaluated, and why.
+        open: Questions that the measurements leave open.
     """
 
     findings: tuple[Finding, ...]
     skipped: tuple[Skipped, ...]
-    inconclusive: tuple[Skipped, ...]
+    open: tuple[Open, ...]
 
     @property
     def verdict(self) -> Verdict:
-        """The worst severity among the findings."""
-        severities = {finding.severity for finding in self.findings}
-        return "critical" if "critical" in severities else "warning" if severities else "healthy"
+        """What follows from the findings and the open questions."""
+        return verdict_of(self.findings, self.open)
 
 
-def judge(measurements: Sequence[Measurement], select: Sequence[str] = (), ignore: Sequence[str] = ()) -> Judged:
-    """Asks every rule.
+def judge(
+    measurements: Sequence[Measurement],
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    *,
+    objective: Objective | None = None,
+    unmeasured: Sequence[Skipped] = (),
+) -> Judged:
+    """Evaluates every rule.
 
     Args:
         measurements: What was measured.
-        select: Codes or beginnings of codes to ask; empty: all.
-        ignore: Codes or beginnings of codes not to ask.
+        select: Codes of rules, or prefixes of codes, to evaluate; empty: all.
+        ignore: Codes, or prefixes of codes, to leave out.
+        objective: What the model was trained with, where that is known: it decides which rules apply.
+        unmeasured: What could not be measured; where that was a failure, the question is open.
 
     Raises:
         UsageError: ``select`` or ``ignore`` names no rule.
     """
     for code in (*select, *ignore):
-        if not any(known.startswith(code) for known in rules()) or not code.startswith("ED"):
+        if not any(known.startswith(code) for known in (*rules(), *RETIRED)) or not code.startswith("ED"):
             raise UsageError(f"No rule's code begins with {code!r}.", "list the rules with `energydiag rules`.")
     by_name = {m.name: m for m in measurements}
     chosen, unwanted = tuple(select), tuple(ignore)
     found: list[tuple[Rule, Finding]] = []
-    skipped, inconclusive = [], []
+    skipped: list[Skipped] = []
+    questions: list[Open] = []
+    evaluated: list[Rule] = []
     for rule in rules().values():
-        if (chosen and not rule.code.startswith(chosen)) or (unwanted and rule.code.startswith(unwanted)):
-            skipped.append(Skipped(rule.code, "left out by --select or --ignore"))
+        reason = _not_evaluated(rule, by_name, chosen, unwanted, objective)
+        if reason:
+            skipped.append(Skipped(rule.code, reason))
             continue
-        missing = [name for name in rule.needs if name not in by_name]
-        if missing:
-            skipped.append(Skipped(rule.code, f"{missing[0]} was not measured"))
-            continue
+        evaluated.append(rule)
         given = {name: by_name[name] for name in (*rule.needs, *rule.optional) if name in by_name}
         judgement = rule.judge(given)
-        doubt = _doubt(rule, given, judgement)
-        if doubt:
-            inconclusive.append(Skipped(rule.code, doubt))
-        if judgement is None or doubt:
+        question = doubt(rule, given, judgement)
+        if question is not None:
+            questions.append(question)
+        if judgement is None or any(given[name].unsure for name in rule.needs):
             continue
         evidence = tuple(name for name in rule.evidence if name in by_name)
         finding = Finding(
@@ -73,45 +84,73 @@ def judge(measurements: Sequence[Measurement], select: Sequence[str] = (), ignor
             summary=judgement.summary,
             evidence=evidence,
             cause=judgement.cause,
-            fixes=rule.fixes,
+            fixes=rule.fixes if judgement.fixes is None else judgement.fixes,
             healthy={name: metric(name).healthy for name in evidence if metric(name).healthy},
         )
         found.append((rule, finding))
-    return Judged(_root_cause_first(found), tuple(skipped), tuple(inconclusive))
+    wanted = [rule for rule in rules().values() if not _left_out(rule, chosen, unwanted)]
+    read = {name for rule in evaluated for name in rule.needs}
+    unsure = [m for m in measurements if m.unsure and m.name in read]
+    questions += [*few_episodes(unsure, questions), *failed(unmeasured, wanted)]
+    return Judged(_root_cause_first(found), tuple(skipped), tuple(questions))
 
 
-def _doubt(rule: Rule, given: Mapping[str, Measurement], judgement: Judgement | None) -> str:
-    """Why the samples are too few for this rule, or an empty text where they are enough."""
-    if judgement is not None:
-        unsure = [name for name in rule.needs if given[name].unsure]
-        few = f"{unsure[0]} is an average over too few episodes for an interval" if unsure else ""
-        return f"{few}; as it is it says: {judgement.summary}" if few else ""
-    as_it_is = rule.judge({name: replace(m, ci95=None) for name, m in given.items()})
-    if as_it_is is None:
-        return ""
-    return f"the interval reaches what is healthy; the number alone says: {as_it_is.summary}"
+def _left_out(rule: Rule, select: tuple[str, ...], ignore: tuple[str, ...]) -> bool:
+    return bool((select and not rule.code.startswith(select)) or (ignore and rule.code.startswith(ignore)))
+
+
+def _not_evaluated(
+    rule: Rule,
+    by_name: Mapping[str, Measurement],
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    objective: Objective | None,
+) -> str:
+    """Why a rule is not evaluated; empty where it is."""
+    if _left_out(rule, select, ignore):
+        return "left out by --select or --ignore"
+    if objective is not None and rule.code in objective.not_asked:
+        return f"does not apply to {objective.title}: {objective.not_asked[rule.code]}"
+    missing = [name for name in rule.needs if name not in by_name]
+    return f"{missing[0]} was not measured" if missing else ""
 
 
 def _root_cause_first(found: Sequence[tuple[Rule, Finding]]) -> tuple[Finding, ...]:
-    """Findings that nothing explains first, the others behind.
+    """Every finding behind those that explain it; beyond that a critical one always stands before a warning.
 
-    Among equals: reasons before symptoms, worse before less bad, and what explains more before what explains less.
+    So a warning stands before a critical finding only where it explains that one, or one that has to come before it.
+    Among equals: what nothing explains, reasons before symptoms, and what explains more before what explains less.
     """
-    codes = {rule.code for rule, _ in found}
-    explained_by = {
-        code: rule.code for rule, _ in reversed(found) for code in rule.explains if code in codes and code != rule.code
-    }
-    roots = {rule.code: _root(rule.code, explained_by) for rule, _ in found}
+    rules_found = {rule.code: rule for rule, _ in found}
+    findings = {rule.code: finding for rule, finding in found}
+    explained = {code: [c for c in rule.explains if c in findings and c != code] for code, rule in rules_found.items()}
+    explained_by = {c: code for code in reversed(explained) for c in explained[code]}
+    ordered: list[str] = []
+    left = set(findings)
+    while left:
+        waiting = {c for code in left for c in explained[code]}
+        urgent = _before(explained, {code for code in left if findings[code].severity == "critical"})
 
-    def order(item: tuple[Rule, Finding]) -> tuple[bool, bool, bool, int, str]:
-        rule, finding = item
-        explains = len(codes.intersection(rule.explains))
-        return rule.code in explained_by, rule.symptom, finding.severity != "critical", -explains, rule.code
+        def order(code: str, urgent: frozenset[str] = urgent) -> tuple[bool, bool, bool, bool, int, str]:
+            critical = findings[code].severity == "critical"
+            behind = code in explained_by
+            return (not critical, code not in urgent, behind, rules_found[code].symptom, -len(explained[code]), code)
 
+        first = min(left - waiting or left, key=order)
+        ordered.append(first)
+        left.remove(first)
     return tuple(
-        replace(finding, explained_by=roots[rule.code] if rule.code in explained_by else None)
-        for rule, finding in sorted(found, key=order)
+        replace(findings[code], explained_by=_root(code, explained_by) if code in explained_by else None)
+        for code in ordered
     )
+
+
+def _before(explained: Mapping[str, Sequence[str]], codes: set[str]) -> frozenset[str]:
+    """These codes, and all that explain one of them, be it by way of others."""
+    found = set(codes)
+    while more := {code for code, behind in explained.items() if found.intersection(behind)} - found:
+        found |= more
+    return frozenset(found)
 
 
 def _root(code: str, explained_by: dict[str, str]) -> str:

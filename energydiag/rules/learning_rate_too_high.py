@@ -36,12 +36,14 @@ _FALL = Threshold(
     0.2, "calibrated on the fault benchmark: .18 and less where thirty times too high, .33 and more in healthy runs"
 )
 _RISE = Threshold(0.05, "guess: a twentieth of the loss over the second half")
+_OF_FIRST = Threshold(0.02, "heuristic: a rise below a fiftieth of the first loss is noise of a loss that is nearly 0")
 
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     rise, ratio = given["run.loss.rise"], given.get("run.update_ratio.median")
     first, fall = given.get("run.update_ratio.first"), given.get("run.loss.fall")
-    rises = low(rise) > _RISE.value
+    left = 1.0 if fall is None else max(1 - fall.value, 0.0)  # the last loss over the first
+    rises = low(rise) > _RISE.value and rise.value * left > _OF_FIRST.value
     long = ratio is not None and ratio.value > _RATIO.value
     thrown = first is not None and fall is not None and first.value > _FIRST.value and low(fall) < _FALL.value
     if not rises and not long and not thrown:
@@ -69,7 +71,7 @@ RULE = Rule(
     needs=("run.loss.rise",),
     optional=("run.update_ratio.median", "run.update_ratio.first", "run.loss.fall", "run.learning_rate.peak"),
     evidence=("run.loss.rise", "run.update_ratio.median", "run.update_ratio.first", "run.learning_rate.peak"),
-    thresholds={"ratio": _RATIO, "first": _FIRST, "fall": _FALL, "rise": _RISE},
+    thresholds={"ratio": _RATIO, "first": _FIRST, "fall": _FALL, "rise": _RISE, "of the first loss": _OF_FIRST},
     judge=_judge,
     explains=(
         "ED102",
@@ -82,7 +84,6 @@ RULE = Rule(
         "ED308",
         "ED309",
         "ED311",
-        "ED404",
         "ED501",
         "ED502",
         "ED509",

@@ -48,9 +48,9 @@ RULE = Rule(
     code="ED714",
     name="memorised-batches",
     needs=("run.chance_gap", "run.validation.chance_gap"),
-    optional=("run.validation.last", "run.info_nce.last", "run.loss.repeat"),
+    optional=("run.validation.last", "run.objective.last", "run.loss.repeat"),
     evidence=(
-        *("run.chance_gap", "run.validation.chance_gap", "run.info_nce.last", "run.validation.last"),
+        *("run.chance_gap", "run.validation.chance_gap", "run.objective.last", "run.validation.last"),
         "run.loss.repeat",
     ),
     thresholds={"learned": _LEARNED, "held out": _HELD_OUT},
@@ -63,7 +63,6 @@ RULE = Rule(
         "ED206",
         "ED401",
         "ED402",
-        "ED404",
         "ED708",
     ),
 )

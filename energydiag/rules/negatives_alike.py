@@ -34,7 +34,7 @@ _LEARNED = Threshold(0.05, "plateau-at-chance's: a twentieth of the way from cha
 
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
-    auroc, gap, last = given["auroc.swap"], given["run.chance_gap"], given["run.info_nce.last"]
+    auroc, gap, last = given["auroc.swap"], given["run.chance_gap"], given["run.objective.last"]
     if low(auroc) <= _TOLD.value or high(gap) >= _LEARNED.value:
         return None
     return Judgement(
@@ -48,11 +48,11 @@ def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
 RULE = Rule(
     code="ED719",
     name="negatives-alike",
-    needs=("auroc.swap", "run.chance_gap", "run.info_nce.last"),
-    optional=("run.info_nce.chance",),
-    evidence=("run.info_nce.last", "run.info_nce.chance", "auroc.swap"),
+    needs=("auroc.swap", "run.chance_gap", "run.objective.last"),
+    optional=("run.objective.chance",),
+    evidence=("run.objective.last", "run.objective.chance", "auroc.swap"),
     thresholds={"told": _TOLD, "learned": _LEARNED},
     judge=_judge,
-    explains=("ED201", "ED203", "ED402", "ED404", "ED701"),
+    explains=("ED201", "ED203", "ED402", "ED701"),
     fixes=("false-negative-filter",),
 )

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from energydiag.results import Measurement
 from energydiag.rules.ends import high, low
 from energydiag.rules.rule import Judgement, Rule, Threshold
-from energydiag.rules.sign import turned_round
+from energydiag.rules.sign import inverted
 from energydiag.rules.wording import with_interval
 
 _WARNING = Threshold(0.80, "the design's healthy range")
@@ -33,7 +33,7 @@ _CRITICAL = Threshold(0.60, "guess: closer to chance than to the healthy range")
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     auroc = given["auroc.swap"]
-    if high(auroc) >= _WARNING.value or turned_round(auroc, given.get("gap_std.swap")):  # another rule's finding
+    if high(auroc) >= _WARNING.value or inverted(auroc, given.get("gap_std.swap")):  # another rule's finding
         return None
     return Judgement(
         "critical" if low(auroc) < _CRITICAL.value else "warning",
@@ -51,6 +51,6 @@ RULE = Rule(
     thresholds={"warning": _WARNING, "critical": _CRITICAL},
     judge=_judge,
     symptom=True,
-    explains=("ED203", "ED402", "ED404", "ED701"),
+    explains=("ED203", "ED402", "ED701"),
     fixes=("mixed-negatives", "lower-temperature"),
 )

@@ -1,4 +1,4 @@
-"""Noise-only training: the energy tells noise, but not whose action it is.
+"""Ranks noise alone: the energy tells noised actions, but not other contexts' actions.
 
 ## What it checks
 AUROC against the expert's action with noise of .15 is high, while that against other samples' actions, which lie
@@ -17,8 +17,8 @@ energy ranks an action alike in every context, so its AUROC over swap pairs is .
 Mix negatives from other contexts with the near ones (`mixed-negatives`).
 
 ## Known limits
-An energy that cannot hear the context looks the same whatever it was trained with; that has a finding of its own, which
-stands before this one.
+What was measured is the ranking; which negatives training had is a guess from it. An energy that the context does not
+reach looks the same whatever it was trained with; that has a finding of its own, which stands before this one.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from energydiag.results import Measurement
 from energydiag.rules.ends import high, low
 from energydiag.rules.rule import Judgement, Rule, Threshold
-from energydiag.rules.sign import turned_round
+from energydiag.rules.sign import inverted
 from energydiag.rules.wording import with_interval
 
 _NOISE = Threshold(0.8, "the design's healthy range for AUROC")
@@ -39,21 +39,23 @@ def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     noise, swap = given["auroc.noise_0.15"], given["auroc.swap"]
     if low(noise) <= max(_NOISE.value, high(swap)) or high(swap) >= _SWAP.value:
         return None
-    if turned_round(swap, given.get("gap_std.swap")):  # another rule's finding
+    if inverted(swap, given.get("gap_std.swap")):  # another rule's finding
         return None
     learned = given.get("run.chance_gap")
     if learned is not None and high(learned) < _LEARNED.value:
         return None
     return Judgement(
         "critical" if high(swap) < _CRITICAL.value else "warning",
-        f"AUROC against noise is {with_interval(noise)}, against other samples' actions {with_interval(swap)}.",
-        "Training compared the expert's action with noisy copies of itself and not with other contexts' actions.",
+        f"The energy ranks noised actions (AUROC {with_interval(noise)}), not other contexts' actions "
+        f"({with_interval(swap)}).",
+        "Training may have compared the expert's action with noisy copies of itself and not with other contexts' "
+        "actions, or the context hardly reaches the energy.",
     )
 
 
 RULE = Rule(
     code="ED207",
-    name="noise-only-training",
+    name="ranks-noise-alone",
     needs=("auroc.noise_0.15", "auroc.swap"),
     optional=("top1.swap", "top1.swap.chance", "gap_std.swap", "run.chance_gap"),
     evidence=("auroc.noise_0.15", "auroc.swap", "top1.swap", "top1.swap.chance"),

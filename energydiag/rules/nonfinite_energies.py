@@ -1,59 +1,68 @@
 """Non-finite energies: the model answers with NaN or infinity.
 
 ## What it checks
-The share of (context, action) pairs whose energy is NaN or infinite, on samples whose inputs are finite.
+How many samples have to be left out for all energies over swap pairs to be finite, on samples whose inputs are finite;
+and in how many of the others a candidate beside the expert's action (noisy, shifted, scaled, the policy's) has such an
+energy.
 
 ## Why it is bad
-One such pair makes the whole loss NaN, and the step after it every weight.
+One such pair makes the whole loss NaN, and the step after it every weight. Beside the expert's action is where a
+correction walks, and where candidates lie that are to be ranked.
 
 ## Example
-Weights saved after the run had diverged; or a half-precision overflow inside the model.
+Weights saved after the run had diverged: every energy is NaN. A half-precision overflow inside the model: the energies
+of the dump are finite, those of larger actions are not.
 
 ## What to do
-Go back to the last checkpoint whose energies are finite; clip gradients (`clip-gradients`) and lower the learning rate
-(`lower-learning-rate`) before training on.
+Where nearly all energies are so, go back to the last checkpoint whose energies are finite; clip gradients
+(`clip-gradients`) and lower the learning rate (`lower-learning-rate`) before training on. Where a few are, look at
+these samples, and for a division, a logarithm, a square root or a half-precision sum on their way.
 
 ## Known limits
-Nothing else can be measured then; every other probe says that it was skipped.
+The other findings are about the samples that are left. Where that is less than half, nothing else is measured, and
+every other probe says that it was skipped. An energy that is infinite on purpose, outside of what is allowed, is
+reported as a warning too.
 """
 
 from collections.abc import Mapping
 
 from energydiag.results import Measurement
-from energydiag.rules.rule import Judgement, Rule
+from energydiag.rules.rule import Judgement, Rule, Threshold
 from energydiag.rules.wording import percent
+
+_MOST = Threshold(0.5, "by definition: the larger part of the energies is not finite")
 
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
-    share = given["head.nonfinite_fraction"].value
-    if share == 0:
-        return None
-    return Judgement(
-        "critical",
-        f"{percent(share)} of the energies are NaN or infinite.",
-        "Weights or activations overflowed; the checkpoint was saved after training had diverged.",
-    )
+    share, samples, nearby = (given.get(f"head.nonfinite_{name}") for name in ("fraction", "samples", "nearby"))
+    if share is not None and share.value > 0:
+        where = f" in {samples.value:.0f} of {samples.n} samples" if samples is not None else ""
+        return Judgement(
+            "critical",
+            f"{percent(share.value)} of the energies are NaN or infinite{where}.",
+            "Weights or activations overflowed; the checkpoint was saved after training had diverged."
+            if share.value > _MOST.value
+            else "These inputs make a value inside the model overflow, or one that is not defined.",
+        )
+    if nearby is not None and nearby.value > 0:
+        return Judgement(
+            "warning",
+            f"Beside the expert's action energies are NaN or infinite in {percent(nearby.value)} of the samples, "
+            "although those of the dump's own actions are finite.",
+            "A value inside the model overflows for actions that are a little larger or noisier, or the energy is "
+            "infinite there on purpose.",
+        )
+    return None
 
 
 RULE = Rule(
     code="ED104",
     name="nonfinite-energies",
     needs=("head.nonfinite_fraction",),
-    evidence=("head.nonfinite_fraction",),
-    thresholds={},
+    optional=("head.nonfinite_samples", "head.nonfinite_nearby"),
+    evidence=("head.nonfinite_fraction", "head.nonfinite_samples", "head.nonfinite_nearby"),
+    thresholds={"most": _MOST},
     judge=_judge,
-    explains=(
-        "ED101",
-        "ED102",
-        "ED103",
-        "ED201",
-        "ED202",
-        "ED203",
-        "ED301",
-        "ED302",
-        "ED303",
-        "ED304",
-        "ED309",
-    ),
+    explains=("ED302", "ED309"),
     fixes=("clip-gradients", "lower-learning-rate"),
 )

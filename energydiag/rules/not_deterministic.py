@@ -48,5 +48,5 @@ RULE = Rule(
     evidence=("conditioning.repeat_shift",),
     thresholds={"warning": _WARNING, "critical": _CRITICAL},
     judge=_judge,
-    explains=("ED403", "ED404", "ED504", "ED506", "ED508"),
+    explains=("ED403", "ED504", "ED506", "ED508"),
 )

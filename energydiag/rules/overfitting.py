@@ -29,10 +29,23 @@ from energydiag.rules.wording import number, with_interval
 _RISE = Threshold(0.05, "guess: a twentieth above the lowest validation loss")
 _LEARNED = Threshold(0.5, "guess: half of the way from chance to 0")
 
+_KEPT = Threshold(0.85, "heuristic: the held-out ranking ends within a sixth of its best")
+_ROSE = Threshold(0.05, "heuristic: five points in a hundred above where it began")
+
+_RANKINGS = tuple(f"run.validation_{name}" for name in ("top1", "recall", "auroc", "average_precision"))
+
+
+def _improved(given: Mapping[str, Measurement], name: str) -> bool:
+    """Whether a held-out ranking rose and stayed: then a rising loss is confidence, or distances that grow."""
+    first, last, best = (given.get(f"{name}.{what}") for what in ("first", "last", "best"))
+    if first is None or last is None or best is None:
+        return False
+    return low(last) > first.value + _ROSE.value and last.value > _KEPT.value * best.value
+
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     rise, gap, trained = given["run.validation_rise"], given["run.validation_gap"], given["run.loss.rise"]
-    if low(gap) <= 0 or low(trained) > 0:
+    if low(gap) <= 0 or low(trained) > 0 or any(_improved(given, name) for name in _RANKINGS):
         return None
     chance, learned = given.get("run.validation.chance_gap"), given.get("run.chance_gap")
     worse = chance is not None and high(chance) < 0
@@ -52,9 +65,12 @@ RULE = Rule(
     code="ED708",
     name="overfitting",
     needs=("run.validation_rise", "run.validation_gap", "run.loss.rise"),
-    optional=("run.validation.chance_gap", "run.chance_gap", "run.validation.last"),
+    optional=(
+        *("run.validation.chance_gap", "run.chance_gap", "run.validation.last"),
+        *(f"{name}.{what}" for name in _RANKINGS for what in ("first", "last", "best")),
+    ),
     evidence=("run.validation_rise", "run.validation_gap", "run.validation.last", "run.validation.chance_gap"),
-    thresholds={"rise": _RISE, "learned": _LEARNED},
+    thresholds={"rise": _RISE, "learned": _LEARNED, "kept": _KEPT, "rose": _ROSE},
     judge=_judge,
     explains=(
         "ED108",
@@ -65,6 +81,5 @@ RULE = Rule(
         "ED401",
         "ED402",
         "ED403",
-        "ED404",
     ),
 )

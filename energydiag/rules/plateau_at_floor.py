@@ -34,14 +34,14 @@ _FALLING = Threshold(0.1, "guess: a loss that fell by a tenth over the second ha
 
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
-    last, floor, gap = given["run.info_nce.last"], given["run.info_nce.floor"].value, given["run.floor_gap"]
-    falling = -given["run.info_nce.slope_last_half"].value > _FALLING.value * last.value
+    last, floor, gap = given["run.objective.last"], given["run.objective.floor"].value, given["run.floor_gap"]
+    falling = -given["run.objective.slope_last_half"].value > _FALLING.value * last.value
     if falling or floor <= _SHARE.value * last.value or high(gap) >= _GAP.value:
         return None
     return Judgement(
         "critical",
-        f"InfoNCE ends at {with_interval(last)} and cannot fall below {number(floor)} (chance is "
-        f"{number(given['run.info_nce.chance'].value)}): {percent(min(1.0, floor / last.value))} of it is the floor.",
+        f"The loss ends at {with_interval(last)} and cannot fall below {number(floor)} (chance is "
+        f"{number(given['run.objective.chance'].value)}): {percent(min(1.0, floor / last.value))} of it is the floor.",
         "The head's energy range is too narrow for this temperature and this many negatives; InfoNCE is never "
         "satisfied and keeps pushing raw values outwards.",
     )
@@ -51,12 +51,12 @@ RULE = Rule(
     code="ED702",
     name="plateau-at-floor",
     needs=(
-        *("run.info_nce.last", "run.info_nce.floor", "run.info_nce.chance", "run.floor_gap"),
-        "run.info_nce.slope_last_half",
+        *("run.objective.last", "run.objective.floor", "run.objective.chance", "run.floor_gap"),
+        "run.objective.slope_last_half",
     ),
     optional=("run.saturation.last",),
     evidence=(
-        *("run.info_nce.last", "run.info_nce.floor", "run.floor_gap", "run.info_nce.slope_last_half"),
+        *("run.objective.last", "run.objective.floor", "run.floor_gap", "run.objective.slope_last_half"),
         "run.saturation.last",
     ),
     thresholds={"floor share": _SHARE, "floor gap": _GAP, "falling": _FALLING},

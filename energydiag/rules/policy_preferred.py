@@ -49,6 +49,6 @@ RULE = Rule(
     thresholds={},
     judge=_judge,
     symptom=True,
-    explains=("ED401", "ED402", "ED404"),
+    explains=("ED401", "ED402"),
     fixes=("mixed-negatives", "adversarial-negatives", "alignment-loss", "distance-ranking"),
 )

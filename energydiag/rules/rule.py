@@ -19,11 +19,13 @@ class Judgement:
         severity: How bad it is.
         summary: One sentence with the numbers.
         cause: Why it happens.
+        fixes: Names of repairs, where they are others than the rule's.
     """
 
     severity: Severity
     summary: str
     cause: str
+    fixes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,14 +79,20 @@ class Rule:
         return inspect.cleandoc(sys.modules[self.judge.__module__].__doc__ or "")
 
 
+RETIRED = {"ED404": "spurious minima: no margin told healthy heads from faulty ones"}
+"""Codes of rules that are gone, and why. They may stand in a configuration, and no other rule gets them."""
+
+
 def rules() -> dict[str, Rule]:
     """All rules by code, in order of the codes.
 
     Raises:
-        ValueError: Two rules have the same code.
+        ValueError: Two rules have the same code, or one has a retired code.
     """
     by_code: dict[str, Rule] = {}
     for rule in discover("energydiag.rules", "RULE", Rule).values():
+        if rule.code in RETIRED:
+            raise ValueError(f"rule {rule.name!r} has the code {rule.code}, which belonged to another one")
         if rule.code in by_code:
             raise ValueError(f"rules {by_code[rule.code].name!r} and {rule.name!r} both have the code {rule.code}")
         by_code[rule.code] = rule

@@ -19,12 +19,14 @@ normalisation.
 
 ## Known limits
 A state dict does not hold dropout rates: those of the rebuilt model count, and the run may have had others. The
-expert's action and one other are looked at.
+expert's action and one other are looked at. Where energies are nearly the same everywhere, any shift is large beside
+their spread: the rule is silent, and the collapse has findings of its own.
 """
 
 from collections.abc import Mapping
 
 from energydiag.results import Measurement
+from energydiag.rules.collapse import NEEDED, RELATIVE, SPREAD, TOLD, collapsed
 from energydiag.rules.ends import low
 from energydiag.rules.rule import Judgement, Rule, Threshold
 from energydiag.rules.wording import number
@@ -39,7 +41,7 @@ _DROPPED = Threshold(0.75, "the sample `healthy` with dropout .5, the most that 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     shift = given["conditioning.train_eval_shift"]
     dropout = given.get("model.dropout")
-    if low(shift) <= (_DROPPED if dropout is not None and dropout.value > 0 else _SHIFT).value:
+    if collapsed(given) or low(shift) <= (_DROPPED if dropout is not None and dropout.value > 0 else _SHIFT).value:
         return None
     return Judgement(
         "warning",
@@ -52,9 +54,15 @@ RULE = Rule(
     code="ED506",
     name="train-eval-shift",
     needs=("conditioning.train_eval_shift",),
-    optional=("model.dropout",),
+    optional=("model.dropout", *NEEDED),
     evidence=("conditioning.train_eval_shift",),
-    thresholds={"shift": _SHIFT, "with dropout": _DROPPED},
+    thresholds={
+        "shift": _SHIFT,
+        "with dropout": _DROPPED,
+        "collapse": SPREAD,
+        "relative collapse": RELATIVE,
+        "told": TOLD,
+    },
     judge=_judge,
     explains=(
         "ED101",
@@ -66,7 +74,6 @@ RULE = Rule(
         "ED401",
         "ED402",
         "ED403",
-        "ED404",
         "ED708",
     ),
     fixes=("no-dropout",),

@@ -20,13 +20,15 @@ checkpoint saved from the wrong object, and a learning rate near zero.
 
 ## Known limits
 Layers drawn in another way, embeddings and recurrent layers are not recognised, nor is a layer that only weight decay
-has changed. A layer that the energy never uses, that gets no gradient because what stands behind it is dead, or that is
-frozen on purpose without having been trained is reported too.
+has changed. A layer that gets no gradient because what stands behind it is dead, or that is
+frozen on purpose without having been trained is reported too. Where all energies are nearly the same, some layers as
+drawn are no finding: no gradient reaches them then, and the collapse has findings of its own.
 """
 
 from collections.abc import Mapping
 
 from energydiag.results import Measurement
+from energydiag.rules.collapse import NEEDED, RELATIVE, SPREAD, TOLD, collapsed
 from energydiag.rules.rule import Judgement, Rule, Threshold
 from energydiag.rules.wording import percent
 
@@ -47,6 +49,8 @@ def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
             "Nothing was trained: the optimiser holds other parameters, its steps are too short, or these weights are "
             "not those of the trained model.",
         )
+    if collapsed(given):  # then no gradient reaches them, and the collapse is what is told
+        return None
     return Judgement(
         "warning",
         f"{round(layers.value * layers.n)} of {layers.n} layers, {percent(entries.value)} of the numbers, are as "
@@ -59,8 +63,9 @@ RULE = Rule(
     code="ED309",
     name="untrained-layers",
     needs=("weights.untouched_fraction", "weights.untouched_fraction.entries"),
+    optional=NEEDED,
     evidence=("weights.untouched_fraction", "weights.untouched_fraction.entries"),
-    thresholds={"some": _SOME, "all": _ALL},
+    thresholds={"some": _SOME, "all": _ALL, "collapse": SPREAD, "relative collapse": RELATIVE, "told": TOLD},
     judge=_judge,
     explains=(
         "ED201",
@@ -74,7 +79,6 @@ RULE = Rule(
         "ED401",
         "ED402",
         "ED403",
-        "ED404",
         "ED501",
         "ED502",
         "ED701",

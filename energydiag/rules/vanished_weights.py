@@ -5,7 +5,8 @@ The root mean square of a layer's weights over that of weights as PyTorch draws 
 
 ## Why it is bad
 What such a layer passes on is its bias; context, action or both no longer reach the energy, and no gradient comes back
-through it. A LayerNorm behind it brings the size back, but of rounding and noise too.
+through it. A LayerNorm behind it brings the size back, but of rounding and noise too. Where the others grow to make up
+for it, the gradient explodes.
 
 ## Example
 A branch that gets no gradient, under a weight decay of 0.5 with a learning rate of 1e-2: each step takes half a percent
@@ -55,14 +56,15 @@ RULE = Rule(
         "ED201",
         "ED203",
         "ED301",
+        "ED302",
         "ED303",
         "ED309",
         "ED311",
         "ED402",
-        "ED404",
         "ED501",
         "ED502",
         "ED701",
+        "ED707",
         "ED710",
     ),
     fixes=("fresh-weights",),

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from energydiag.results import Measurement
 
+_EXACT = 1e-9
+"""A share closer to 1 is 1, but for the rounding of sums."""
+
 
 def percent(value: float) -> str:
-    """A share as a percentage: whole above 1 %, two digits below, and never rounded to 0 or 100 unless exact."""
+    """A share as a percentage: whole up to 99 %, two digits below 1 %, and 0 or 100 only where it is exactly that."""
     share = 100 * value
-    if share in (0.0, 100.0):
+    if share == 0 or abs(value - 1) < _EXACT:
         return f"{share:.0f} %"
     if share < 1:
         return f"{share:.2g} %"
-    return f"{min(share, 99.9):.1f} %" if share > 99 else f"{share:.0f} %"
+    if 99.9 < share < 100:
+        return ">99.9 %"
+    return f"{share:.1f} %" if 99 < share < 100 else f"{share:.0f} %"
 
 
 def number(value: float) -> str:

@@ -4,6 +4,7 @@ from energydiag.runs.family import Answer, Family, measure_run
 from energydiag.runs.limits import Limits, Told, limits_of
 from energydiag.runs.log import RunLog, Series
 from energydiag.runs.names import NAMES
+from energydiag.runs.questions import questions
 from energydiag.runs.read import read_run
 
 __all__ = [
@@ -16,5 +17,6 @@ __all__ = [
     "Told",
     "limits_of",
     "measure_run",
+    "questions",
     "read_run",
 ]

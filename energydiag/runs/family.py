@@ -11,7 +11,8 @@ import numpy as np
 from energydiag.discovery import discover
 from energydiag.results import Measurement, Skipped
 from energydiag.runs.limits import Limits
-from energydiag.runs.log import RunLog, Series
+from energydiag.runs.log import NOTHING, RunLog, Series
+from energydiag.runs.names import LOSSES
 from energydiag.statistics import Estimate
 
 
@@ -31,16 +32,16 @@ class Run:
     limits: Limits
 
     def loss(self) -> Series:
-        """What was trained on: finite points of the loss, or of InfoNCE where no other was logged."""
-        return self._either("loss", "info_nce")
+        """What was trained on: finite points of the loss, or of the objective where no other was logged."""
+        return self._either("loss", *LOSSES)
 
-    def contrast(self) -> Series:
-        """InfoNCE's finite points, or the loss's where it was not logged apart."""
-        return self._either("info_nce", "loss")
+    def objective(self) -> Series:
+        """The objective's finite points, or the loss's where it was not logged apart."""
+        return self._either(*LOSSES)
 
     def _either(self, *names: str) -> Series:
-        found = [self.log.series[name] for name in names if name in self.log.series]
-        return found[0].finite()
+        found = [self.log.series[name].finite() for name in names if name in self.log.series]
+        return found[0] if found else NOTHING
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def measure_run(log: RunLog, limits: Limits) -> Answer:
                 ends = found.ci95 if found.ci95 and all(map(math.isfinite, found.ci95)) else None
                 measurements.append(replace(found, source=family.name, ci95=ends))
             else:
-                skipped.append(Skipped(found.name, f"the value is not finite ({found.value})"))
+                skipped.append(Skipped(found.name, f"the value is not finite ({found.value})", failed=True))
     return Answer(tuple(measurements), tuple(skipped))
 
 

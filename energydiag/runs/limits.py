@@ -1,18 +1,26 @@
-"""Between which losses a run moves: chance, and the floor that the head's range sets.
+"""What a run was trained with, and between which losses it therefore moves: chance, and the floor of the head's range.
 
-What decides them stands in the run's settings or is told by the user: negatives, head, temperature.
+What decides them is in the run's settings, is given by the user, or is inferred from the log; each is said.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from energydiag.errors import UsageError
 from energydiag.heads import head_form
-from energydiag.runs.log import RunLog
+from energydiag.objectives import Chance, Clues, Inferred, Setting, candidates_of, infer
+from energydiag.runs.log import RunLog, Series
+from energydiag.runs.names import LOSSES
 from energydiag.runs.trends import tail
+
+_STARTS_WITHIN = 0.05
+"""Share of the run's steps before its first point up to which a log begins at the beginning (heuristic)."""
+
+_LARGEST_EXPONENT = 5.0
+"""A logged scale below this may be the logarithm of the scale: CLIP starts at log 14.3 = 2.66 and clamps at log 100."""
 
 
 @dataclass(frozen=True)
@@ -24,38 +32,44 @@ class Told:
         negatives: Negatives per context, all of them.
         head: Kind of the head.
         tau: Temperature.
+        objective: Name of the objective.
     """
 
     batch_size: int | None = None
     negatives: int | None = None
     head: str | None = None
     tau: float | None = None
+    objective: str | None = None
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What InfoNCE can be.
+    """What the loss of a run can be.
 
     Attributes:
-        chance: Of a model that cannot tell, ``log(1 + N)``; None where N is not known.
-        floor: ``log(1 + N·exp(−R/τ))``, the lowest that a head of range R reaches; 0 for one without an end; None
-            where N, R or τ is not known.
+        objective: What it was trained with, and how that is known.
+        chance: Loss of a model that cannot tell positives from negatives; None where it is not known.
+        floor: The lowest loss that a head of this range reaches; 0 for one without an end; None where N, R or τ is not
+            known.
         negatives: N, or None.
         head: Kind of the head, as the settings or the user name it, or None.
         tau: τ, or None.
         clip_norm: Largest gradient norm by the settings; None where they tell none.
+        from_start: Whether the log begins at the beginning of the training.
         facts: What is known, in words.
         unknown: What is not known, and how to tell it.
     """
 
-    chance: float | None
+    objective: Inferred
+    chance: Chance | None
     floor: float | None
     negatives: int | None
     head: str | None
     tau: float | None
     clip_norm: float | None
-    facts: tuple[str, ...]
-    unknown: tuple[str, ...]
+    from_start: bool
+    facts: tuple[str, ...] = field(default=())
+    unknown: tuple[str, ...] = field(default=())
 
 
 def limits_of(log: RunLog, told: Told) -> Limits:
@@ -67,46 +81,120 @@ def limits_of(log: RunLog, told: Told) -> Limits:
     _check(told)
     config = log.config
     negatives, why = _negatives(config, told)
-    head = told.head or _head(config)
+    head = told.head or _head(config) or ("cosine" if "logit_scale" in log.series else None)
     tau = _tau(log, told)
-    facts, unknown = [], []
-    if config.get("contrast", "joint") != "joint":
-        negatives, why = None, f"the {config['contrast']} loss has other limits than InfoNCE"
-    if negatives is None:
-        unknown.append(f"Chance and floor of the loss are not known: {why}.")
-    else:
-        facts.append(f"{negatives} negatives")
     reach = _reach(head)
+    setting = Setting(
+        negatives=negatives,
+        batch_size=told.batch_size or _whole(_number(config, *_BATCH_SIZES)),
+        reach=None if reach is None or (tau is None and math.isfinite(reach)) else reach / (tau or 1.0),
+        cosine=head == "cosine",
+        margin=_number(config, "margin"),
+    )
+    clues = replace(clues_of(log, setting), softmax=_softmax_setting(config, told, tau))
+    found = infer(told.objective, config, clues)
+    own_loss = config.get("contrast", "joint") == "joint"
+    chance = _chance(found, setting, clues, log) if own_loss else None
+    if not own_loss:
+        negatives, why = None, f"the {config['contrast']} loss has other limits than InfoNCE"
+    if chance is not None and chance.negatives:
+        negatives = chance.negatives
+        setting = replace(setting, negatives=negatives)
+    floor = found.objective.floor(setting) if chance is not None else None
+    facts = [f"{found.objective.title} ({found.how})"] if found.is_known or found.fitting else []
+    facts += [] if negatives is None else [f"{negatives} negative{'' if negatives == 1 else 's'}"]
+    facts += [] if chance is None else [f"chance {chance.value:.4g} ({chance.formula})"]
+    facts += [] if reach is None else [f"{head} head"]
+    facts += [] if tau is None else [f"τ {tau:.3g}"]
+    clip = _number(config, "clip_norm", "max_grad_norm", "gradient_clip_val", "grad_clip")
+    unknown = tuple(_unknown(found, chance, why, head, reach, tau))
+    return Limits(found, chance, floor, negatives, head, tau, clip, starts(log), tuple(facts), unknown)
+
+
+def starts(log: RunLog) -> bool:
+    """Whether the log begins at the beginning: its first step is among the first twentieth, or the first few points."""
+    series = objective_series(log)
+    if series is None or len(series) < 2:
+        return True
+    spacing = float(series.step[1] - series.step[0])
+    return float(series.step[0]) <= max(_STARTS_WITHIN * float(series.step[-1]), 2 * spacing, 1.0)
+
+
+def objective_series(log: RunLog) -> Series | None:
+    """The series that is taken for the objective, with what is not finite in it."""
+    return next((log.series[name] for name in LOSSES if name in log.series), None)
+
+
+def clues_of(log: RunLog, setting: Setting) -> Clues:
+    """What a log shows of its objective."""
+    series, top1 = objective_series(log), log.finite("top1")
+    finite = None if series is None else series.finite()
+    if not finite:
+        return Clues(log.names, log.unread, setting=setting)
+    begins = starts(log)
+    late = finite.value[-max(3, len(finite) // 20) :]
+    return Clues(
+        log.names,
+        log.unread,
+        first=float(finite.value[0]) if begins else None,
+        last=float(finite.value[-1]),
+        lowest=float(finite.value.min()),
+        top1=float(top1.value[0]) if top1 and begins else None,
+        setting=setting,
+        constant_end=len(finite) > 3 and bool((late == late[0]).all()),
+    )
+
+
+def _softmax_setting(config: Mapping[str, str], told: Told, tau: float | None) -> str:
+    """A setting that is known and that only a softmax over negatives has; empty where there is none."""
+    known = (
+        ("a head", told.head or _head(config)),
+        ("a temperature", tau),
+        ("a number of negatives", told.negatives),
+    )
+    return next((f"{what} is known" for what, value in known if value is not None), "")
+
+
+def _chance(found: Inferred, setting: Setting, clues: Clues, log: RunLog) -> Chance | None:
+    """The chance that the run's first loss, or the constant that it ends at, fits; else the objective's usual one."""
+    if (initial := log.finite("initial_loss")) and "final_loss" in log.series:
+        return Chance(float(tail(initial).value.mean()), "the loss at step 0 of the descent")
+    known = found.objective.chances(setting)
+    if not known and found.objective.name == "infonce" and clues.first is not None:
+        candidates = candidates_of(clues.first)
+        if candidates > 2 and clues.starts_at(math.log(candidates), 0.01):
+            return Chance(math.log(candidates), f"log {candidates}, where the loss begins", candidates - 1)
+    fits = [one for one in known if clues.starts_at(one.value)]
+    if not found.objective.starts_at_chance:  # only a constant end shows which of several values it is
+        ends = [one for one in known if clues.constant_end and math.isclose(clues.last or 0.0, one.value, rel_tol=1e-3)]
+        return next(iter(ends), known[0] if len(known) == 1 else None)
+    return next(iter((*fits, *known)), None)
+
+
+def _unknown(
+    found: Inferred, chance: Chance | None, why: str, head: str | None, reach: float | None, tau: float | None
+) -> list[str]:
+    told: list[str] = []
+    if found.objective.name != "infonce":
+        return told
+    if chance is None:
+        told.append(f"Chance and floor of the loss are not known: {why}.")
     if reach is None:
         named = "the head is not known" if head is None else f"the range of a head {head!r} is not known"
-        unknown.append(f"The floor of the loss is not known: {named} (--head).")
-    else:
-        facts.append(f"{head} head")
+        told.append(f"The floor of the loss is not known: {named} (--head).")
     if tau is None:
-        unknown.append("The temperature is not known (--tau).")
-    else:
-        facts.append(f"τ {tau:.3g}")
-    chance = None if negatives is None else math.log1p(negatives)
-    floor = None
-    if negatives is not None and reach is not None:
-        if math.isinf(reach):
-            floor = 0.0
-        elif tau is not None:
-            floor = math.log1p(negatives * math.exp(-reach / tau))
-    clip = _number(config, "clip_norm", "max_grad_norm", "gradient_clip_val", "grad_clip")
-    return Limits(chance, floor, negatives, head, tau, clip, tuple(facts), tuple(unknown))
+        told.append("The temperature is not known (--tau).")
+    return told
 
 
 def _check(told: Told) -> None:
-    if told.batch_size is not None and told.batch_size < 2:
-        raise UsageError(
-            f"A batch of {told.batch_size} has no other contexts' actions.", "give the --batch-size of training."
-        )
+    if told.batch_size is not None and told.batch_size < 1:
+        raise UsageError(f"A batch of {told.batch_size} is none.", "give the --batch-size of training.")
     if told.negatives is not None and told.negatives < 1:
         raise UsageError(f"InfoNCE needs a negative at least, not {told.negatives}.", "give the --negatives it had.")
     if told.tau is not None and not (math.isfinite(told.tau) and told.tau > 0):
         raise UsageError(f"The temperature must be a positive number, not {told.tau}.", "use the one of training.")
-    if told.head is not None:
+    if told.head is not None and told.head != "cosine":
         head_form(told.head)
 
 
@@ -114,6 +202,8 @@ def _reach(head: str | None) -> float | None:
     """Highest minus lowest energy of a head, infinite where there is no upper end; None where it is not known."""
     if head is None:
         return None
+    if head == "cosine":
+        return 2.0
     try:
         reach = head_form(head).activation.energy_range
     except UsageError:
@@ -121,13 +211,18 @@ def _reach(head: str | None) -> float | None:
     return math.inf if reach is None else reach
 
 
+_BATCH_SIZES = ("batch_size", "train_batch_size", "per_device_train_batch_size", "batch")
+
+
 def _negatives(config: Mapping[str, str], told: Told) -> tuple[int | None, str]:
     """Negatives per context, or why they are not known."""
     if told.negatives is not None:
         return told.negatives, ""
-    size = told.batch_size or _number(config, "batch_size", "train_batch_size")
-    if size is None or size < 2:
+    size = told.batch_size or _whole(_number(config, *_BATCH_SIZES))
+    if size is None:
         return None, "the batch size is not known (--batch-size, or --negatives)"
+    if size == 1:
+        return 0, "a batch of 1 has no in-batch negatives"
     mixed = [
         name
         for name in ("sources", "improved_negatives", "descent")
@@ -136,7 +231,11 @@ def _negatives(config: Mapping[str, str], told: Told) -> tuple[int | None, str]:
     if mixed or config.get("swap") == "false":
         reason = f"`{mixed[0]}` mixes in more" if mixed else "other contexts' actions are none of them"
         return None, f"how many negatives there are does not follow from the batch size, {reason} (--negatives)"
-    return int(size) - 1, ""
+    return size - 1, ""
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None or number < 1 else int(number)
 
 
 def _head(config: Mapping[str, str]) -> str | None:
@@ -149,10 +248,14 @@ def _head(config: Mapping[str, str]) -> str | None:
 def _tau(log: RunLog, told: Told) -> float | None:
     if told.tau is not None:
         return told.tau
-    logged = log.finite("tau")
+    logged, scale = log.finite("tau"), log.finite("logit_scale")
     if logged is not None:
         late = float(tail(logged).value.mean())
         return late if late > 0 else None
+    if scale is not None:
+        late = float(tail(scale).value.mean())
+        late = math.exp(late) if float(scale.value.max()) < _LARGEST_EXPONENT else late
+        return 1 / late if late > 0 else None
     return _number(log.config, "tau", "temperature")
 
 

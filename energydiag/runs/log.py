@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+Axis = Literal["step", "epoch", "row"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,10 @@ class Series:
         return steps, self.value[mine], other.value[theirs]
 
 
+NOTHING = Series(np.empty(0), np.empty(0))
+"""A series without a point."""
+
+
 @dataclass(frozen=True)
 class RunLog:
     """What a training log says.
@@ -56,6 +62,9 @@ class RunLog:
         format: What it is written in.
         sha256: Of the file, or of the run's files one after the other.
         rows: How many rows were read.
+        axis: What the steps count: ``step``, ``epoch`` or ``row``.
+        unread: Columns that have no name of ours.
+        left_out: Rows that hold a loss and were left out, since they have no step, or another row has the same.
         notes: What was assumed, and what was not understood.
     """
 
@@ -66,6 +75,9 @@ class RunLog:
     format: str
     sha256: str
     rows: int
+    axis: Axis = "step"
+    unread: tuple[str, ...] = ()
+    left_out: int = 0
     notes: tuple[str, ...] = ()
 
     def finite(self, name: str) -> Series | None:

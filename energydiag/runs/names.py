@@ -14,19 +14,36 @@ from collections.abc import Iterable, Mapping
 
 from energydiag.errors import UsageError
 
-_LOSSES = ("loss", "total_loss", "loss_total")
-_CONTRAST: tuple[str, ...] = (
-    "info_nce",
-    "infonce",
-    "nce",
-    "nce_loss",
-    "info_nce_loss",
-    "infonce_loss",
-    "contrastive_loss",
-    "loss_nce",
+_LOSSES = ("loss", "total_loss", "loss_total", "train_total_loss", "loss_value", "avg_loss", "mean_loss")
+_CONTRAST = (
+    *("info_nce", "infonce", "nce", "nce_loss", "info_nce_loss", "infonce_loss", "contrastive_loss", "loss_nce"),
+    *("loss_info_nce", "loss_infonce", "loss_contrastive", "energy_loss", "loss_energy", "clip_loss", "critic_loss"),
+    *("ntxent_loss", "nt_xent_loss"),
 )
-_CONTRAST += ("loss_info_nce", "loss_infonce", "loss_contrastive", "energy_loss", "loss_energy")
-_HELD_OUT = "val|valid|validation|eval|heldout|held_out"
+_OTHERS = (
+    *("siglip_loss", "triplet_loss", "loss_triplet", "margin_loss", "hinge_loss", "bce_loss", "loss_bce", "cd_loss"),
+    *("loss_cd", "dsm_loss", "loss_dsm", "score_matching_loss", "ranking_loss", "preference_loss", "reward_loss"),
+    *("mse_loss", "loss_mse", "mse", "regression_loss", "bt_loss"),
+)
+"""Losses that say which other objective they are of."""
+
+_TOP1 = (
+    *("top1", "top_1", "acc", "accuracy", "top1_accuracy", "acc_top1", "top1_acc", "recall_1", "acc_1", "r_1"),
+    *("categorical_accuracy", "rewards_accuracies", "image_to_text_r_1", "retrieval_r_1", "recall_at_1", "r1"),
+    *("contrastive_accuracy", "contrastive_acc", "pair_accuracy", "acc1", "hit_1", "hits_1", "top1_acc_mean"),
+)
+_RECALL = (
+    *("recall_5", "acc_5", "r_5", "top5", "top_5", "image_to_text_r_5", "retrieval_r_5", "recall_at_5", "r5", "acc5"),
+    *("recall_10", "r_10", "image_to_text_r_10", "recall_at_10", "r10", "hits_10", "top10", "top_10"),
+)
+_MAP = ("map", "mean_average_precision", "average_precision", "mrr", "r2", "spearman", "rank_correlation")
+_AUROC = ("auroc", "auc", "roc_auc", "energy_auroc", "binary_accuracy")
+_HELD_OUT = "val|valid|validation|eval|heldout|held_out|test"
+
+
+def _held_out(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"validation_{name}" for name in names)
+
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "step": ("step", "global_step", "trainer_global_step", "iteration", "iter", "it", "update", "updates", "epoch"),
@@ -34,22 +51,58 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         *("seconds", "elapsed", "elapsed_seconds", "elapsed_time", "wall_time", "walltime", "wall_clock", "runtime"),
         *("timestamp", "relative_time_process", "relative_time_wall"),
     ),
+    "final_loss": ("final_step_loss", "final_loss"),
     "loss": _LOSSES,
     "info_nce": _CONTRAST,
-    "validation_loss": tuple(f"validation_{name}" for name in (*_CONTRAST, *_LOSSES)),
+    "objective_loss": _OTHERS,
+    "initial_loss": ("initial_loss", "step_0_loss"),
+    "validation_loss": _held_out((*_CONTRAST, *_OTHERS, *_LOSSES, "final_step_loss")),
     "learning_rate": ("learning_rate", "lr", "optim_lr", "optimizer_lr", "lr_adamw", "lr_adam", "lr_sgd"),
     "tau": ("tau", "temperature", "temp", "loss_tau", "loss_temperature"),
+    "logit_scale": ("logit_scale", "clip_scale"),
+    "logit_bias": ("logit_bias",),
     "energy_positive": (
-        *("energy_positive", "positive_energy", "e_pos", "energy_pos", "pos_energy", "e_positive"),
-        *("mean_positive_energy", "expert_energy"),
+        *("energy_positive", "positive_energy", "e_pos", "energy_pos", "pos_energy", "e_positive", "pos_out"),
+        *("mean_positive_energy", "expert_energy", "energy_data", "data_energy", "energy_real", "real_energy"),
+        *("pos_dist", "positive_distance", "d_pos", "dist_pos"),
     ),
     "energy_negative": (
-        *("energy_negative", "negative_energy", "e_neg", "energy_neg", "neg_energy", "e_negative"),
-        "mean_negative_energy",
+        *("energy_negative", "negative_energy", "e_neg", "energy_neg", "neg_energy", "e_negative", "neg_out"),
+        *("mean_negative_energy", "energy_samples", "sample_energy", "energy_fake", "fake_energy"),
+        *("neg_dist", "negative_distance", "d_neg", "dist_neg"),
     ),
-    "gap": ("gap", "energy_gap", "e_gap", "energy_margin"),
-    "auroc": ("auroc", "auc", "roc_auc", "energy_auroc"),
-    "top1": ("top1", "top_1", "acc", "accuracy", "top1_accuracy", "acc_top1", "top1_acc", "recall_1"),
+    "score_positive": (
+        "logits_pos",
+        "f_x_p_d",
+        "rewards_chosen",
+        "pos_logits",
+        "score_pos",
+        "reward_chosen",
+        "logits_chosen",
+    ),
+    "score_negative": (
+        "logits_neg",
+        "f_x_q",
+        "rewards_rejected",
+        "neg_logits",
+        "score_neg",
+        "reward_rejected",
+        "logits_rejected",
+    ),
+    "gap": (
+        *("gap", "energy_gap", "e_gap", "energy_margin", "rewards_margins", "margin", "reward_margin"),
+        *("initial_final_pred_energies_gap",),
+    ),
+    "level": ("mean_dist", "logsumexp", "mean_reward", "mean_energy", "energy_mean", "logits", "reward_mean"),
+    "active_fraction": ("fraction_positive_triplets", "active_triplets", "fraction_active"),
+    "auroc": _AUROC,
+    "validation_auroc": _held_out(_AUROC),
+    "top1": _TOP1,
+    "validation_top1": _held_out(_TOP1),
+    "recall": _RECALL,
+    "validation_recall": _held_out(_RECALL),
+    "average_precision": _MAP,
+    "validation_average_precision": _held_out(_MAP),
     "saturation": (
         *("slope_saturated_fraction", "saturation", "saturated", "saturated_fraction", "saturation_rate"),
         "energy_saturation",
@@ -61,6 +114,18 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "weight_norm": ("weight_norm", "param_norm", "parameter_norm", "params_norm", "total_weight_norm"),
 }
 """Our names, and what others call the same, the likeliest first."""
+
+RANKINGS = (
+    *("validation_top1", "validation_recall", "validation_auroc", "validation_average_precision"),
+    *("top1", "recall", "auroc", "average_precision"),
+)
+"""Series that say how well positives are ranked, in [0, 1], held-out ones first."""
+
+LOSSES = ("final_loss", "info_nce", "objective_loss", "loss")
+"""Series that may be the objective; the first that was logged is it."""
+
+JUDGED = frozenset((*LOSSES, *RANKINGS, "validation_loss", "gap", "energy_positive", "score_positive", "gradient_norm"))
+"""Series of which one at least is needed to judge a run."""
 
 _BOUNDS = ("__MIN", "__MAX")  # W&B's export writes them beside every quantity
 

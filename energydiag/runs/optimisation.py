@@ -2,6 +2,7 @@
 
 * ``run.gradient.norm.last``, ``run.gradient.norm.median``, ``run.gradient.norm.max``: before clipping. "Last" is the
   median over the log's end, since a mean would follow single batches.
+* ``run.gradient.zeros``: share of the points whose norm is exactly 0.
 * ``run.gradient.growth``: that median over the median of all earlier points.
 * ``run.gradient.growth_from_start``: the same median over the first norm.
 * ``run.gradient.rises``: share of the pairs of neighbours in the log of which the later norm is not the smaller one.
@@ -60,6 +61,7 @@ def _gradients(norm: Series) -> Iterable[Measurement]:
     yield Measurement.of("run.gradient.norm.last", last, len(end))
     yield Measurement.of("run.gradient.norm.median", float(np.median(norm.value)), n)
     yield Measurement.of("run.gradient.norm.max", float(norm.value.max()), n)
+    yield Measurement.of("run.gradient.zeros", float((norm.value == 0).mean()), n)
     before = norm.value[: n - len(end)]
     if len(before) and float(np.median(before)) > 0:
         yield Measurement.of("run.gradient.growth", last / float(np.median(before)), n)

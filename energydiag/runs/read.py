@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +14,8 @@ from energydiag.discovery import discover
 from energydiag.errors import UnreadableFile, UsageError, first_line
 from energydiag.plain_file import open_plain, read_plain
 from energydiag.runs.json_lines import as_settings
-from energydiag.runs.log import FloatArray, RunLog, Series
-from energydiag.runs.names import cut, listed, matched
+from energydiag.runs.log import Axis, FloatArray, RunLog, Series
+from energydiag.runs.names import JUDGED, LOSSES, cut, listed, matched
 from energydiag.runs.source import Source
 from energydiag.runs.table import Format, Table, plural
 
@@ -66,13 +67,14 @@ def read_run(path: str | Path, names: Mapping[str, str] | None = None) -> RunLog
     for ours, known in (("step", table.step), ("seconds", table.time)):
         if known is not None and ours not in given:
             found.pop(ours, None)
-    if "loss" not in found and "info_nce" not in found:
+    if not JUDGED & found.keys():
         raise UsageError(
             f"No column of {place} is known as the loss; it has {listed(present)}.",
             "say which one it is: --map loss=NAME.",
         )
-    series, joined = _joined(table, found, given)
-    if "loss" not in series and "info_nce" not in series:
+    joined = _joined(table, found, given)
+    series = joined.series
+    if not JUDGED & series.keys():
         raise UsageError(
             f"No row of {place} has both a loss and a step, for which `{found.get('step', 'the log')}` was taken.",
             "say which column counts the steps: --map step=NAME.",
@@ -89,13 +91,16 @@ def read_run(path: str | Path, names: Mapping[str, str] | None = None) -> RunLog
         format_.name,
         source.sha256(),
         table.rows,
+        joined.axis,
+        tuple(unused),
+        joined.left_out,
         (
             *([f"Names in the log: {pairs}."] if renamed else []),
             *notes,
             *([f"Columns that nothing here uses: {listed(unused)} (--map OURS=NAME takes one)."] if unused else []),
             *_wordy(table, found),
             *table.notes,
-            *joined,
+            *joined.notes,
             *told,
             *others,
         ),
@@ -170,28 +175,47 @@ def _wordy(table: Table, found: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _joined(table: Table, found: Mapping[str, str], given: Mapping[str, str]) -> tuple[dict[str, Series], list[str]]:
+class _Joined(NamedTuple):
+    """A log's series over their steps.
+
+    Attributes:
+        series: By our names.
+        axis: What the steps count.
+        left_out: Rows with a loss that were left out.
+        notes: What was assumed.
+    """
+
+    series: dict[str, Series]
+    axis: Axis
+    left_out: int
+    notes: list[str]
+
+
+def _joined(table: Table, found: Mapping[str, str], given: Mapping[str, str]) -> _Joined:
     """Every series over its own steps: rows of the same step belong together, and the later value counts."""
-    step, notes = _steps(table, found, given)
-    series, again = {}, 0
+    step, axis, notes = _steps(table, found, given)
+    series: dict[str, Series] = {}
+    again, left_out = 0, 0
     stray = np.zeros(table.rows, np.bool_)
     for ours, theirs in found.items():
         if ours == "step":
             continue
         column = table.columns[theirs]
-        at = step[column.row]
+        at = np.arange(len(column.row), dtype=np.float64) if step is None else step[column.row]
         placed = np.abs(at) <= _LARGEST_STEP
         stray[column.row[~placed]] = True
         value = np.where(np.abs(column.value) >= _LARGEST, np.copysign(np.inf, column.value), column.value)
         made, twice = _over_steps(at[placed], value[placed])
         again = max(again, twice)
+        if ours in LOSSES:
+            left_out = max(left_out, len(column.row) - len(made))
         if made:
             series[ours] = made
     if stray.any():
         notes.append(f"{plural(int(stray.sum()), 'row')} left out, without a step.")
     if again:
         notes.append(f"{plural(again, 'step')} logged more than once; the later value was taken.")
-    if table.time is not None and "seconds" not in found:
+    if table.time is not None and step is not None and "seconds" not in found:
         known = (np.abs(step) <= _LARGEST_STEP) & (np.abs(table.time) < _LARGEST)
         series["seconds"], _ = _over_steps(step[known], table.time[known])
     if "seconds" in series:
@@ -199,21 +223,29 @@ def _joined(table: Table, found: Mapping[str, str], given: Mapping[str, str]) ->
         notes += told
         if clock:
             series["seconds"] = clock
-    return series, notes
+    return _Joined(series, axis, left_out, notes)
 
 
-def _steps(table: Table, found: Mapping[str, str], given: Mapping[str, str]) -> tuple[FloatArray, list[str]]:
-    """The step of every row, NaN where it has none."""
+def _steps(
+    table: Table, found: Mapping[str, str], given: Mapping[str, str]
+) -> tuple[FloatArray | None, Axis, list[str]]:
+    """The step of every row, NaN where it has none, and what it counts; None where each series counts its own rows."""
     if "step" not in found and table.step is not None:
-        return table.step, []
-    epochs = "step" in found and "step" not in given and "epoch" in found["step"].lower()
-    column = table.columns[found["step"]] if "step" in found else None
-    if column is None or (epochs and len(np.unique(column.value)) < len(column.value)):
-        told = "The log has no steps; rows are counted instead (--map step=NAME)."
-        return np.arange(table.rows, dtype=np.float64), [told]
-    step = np.full(table.rows, np.nan)
-    step[column.row] = column.value
-    return step, []
+        step, name = table.step, ""
+    else:
+        name = found.get("step", "")
+        epochs = bool(name) and "step" not in given and "epoch" in name.lower()
+        column = table.columns[name] if name else None
+        if column is None or (epochs and len(np.unique(column.value)) < len(column.value)):
+            told = "The log has no steps; rows are counted instead (--map step=NAME)."
+            return np.arange(table.rows, dtype=np.float64), "row", [told]
+        step = np.full(table.rows, np.nan)
+        step[column.row] = column.value
+    counts = [len(table.columns[theirs].row) for ours, theirs in found.items() if ours != "step"]
+    if max(counts, default=0) > 1 and len(np.unique(step[np.isfinite(step)])) == 1:
+        told = f"All rows have the step {step[np.isfinite(step)][0]:.10g}; they are taken in their order instead."
+        return None, "row", [told]
+    return step, "epoch" if "epoch" in name.lower() else "step", []
 
 
 def _clock(times: Series, name: str | None) -> tuple[Series, list[str]]:

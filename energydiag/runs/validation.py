@@ -32,7 +32,7 @@ def _measure(run: Run) -> Iterable[Measurement | Skipped]:
     yield measured("run.validation_gap", _difference(last, own))
     yield from _rise(held_out)
     if run.limits.chance is not None:
-        moved = scaled(last, -1 / run.limits.chance)
+        moved = scaled(last, -1 / run.limits.chance.value)
         ends = None if moved.ci95 is None else (1 + moved.ci95[0], 1 + moved.ci95[1])
         yield measured("run.validation.chance_gap", Estimate(1 + moved.value, ends, last.n))
 
@@ -40,7 +40,7 @@ def _measure(run: Run) -> Iterable[Measurement | Skipped]:
 def _same_kind(run: Run) -> Series:
     """The training loss that the validation loss is to be compared with."""
     name = run.log.names["validation_loss"].lower() if "validation_loss" in run.log.names else ""
-    return run.contrast() if "nce" in name or "contrastive" in name else run.loss()
+    return run.objective() if "nce" in name or "contrastive" in name else run.loss()
 
 
 def _difference(one: Estimate, other: Estimate) -> Estimate:

@@ -7,7 +7,8 @@ Values = dict[str, float | tuple[float, float]]
 NEAR, COPIES, CONTEXTS = (f"data.{name}" for name in ("false_negative_rate", "duplicate_rate", "duplicate_contexts"))
 CONSTANT: Values = {"data.action_dimensions": 7.0}
 RMS, RATIO = "data.context_rms", "data.context_scale_ratio"
-MOVED = "data.chunk_misalignment"
+MOVED, LAG = "data.chunk_misalignment", "data.chunk_lag"
+LATE: Values = {MOVED: 0.1, LAG: 0.9, f"{LAG}.between": 0.0}
 
 EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED603", {NEAR: (0.050, 0.1)}, {NEAR: (0.051, 0.1)}, "warning"),
@@ -36,9 +37,17 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ),
     (
         "ED607",
-        {RMS: 1.0, RATIO: 1e3, "auroc.swap": 0.97, "run.info_nce.first": 12.0, "run.info_nce.chance": 4.0},
-        {RMS: 1.0, RATIO: 1e3, "auroc.swap": 0.97, "run.info_nce.first": 12.1, "run.info_nce.chance": 4.0},
+        {RMS: 1.0, RATIO: 1e3, "auroc.swap": 0.97, "run.objective.first": 12.0, "run.objective.chance": 4.0},
+        {RMS: 1.0, RATIO: 1e3, "auroc.swap": 0.97, "run.objective.first": 12.1, "run.objective.chance": 4.0},
         "warning",
     ),
-    ("ED608", {MOVED: (0.010, 0.1)}, {MOVED: (0.011, 0.1)}, "warning"),
+    ("ED608", {**LATE, MOVED: (0.010, 0.1)}, {**LATE, MOVED: (0.011, 0.1)}, "warning"),
+    ("ED608", {**LATE, LAG: (0.25, 0.9)}, {**LATE, LAG: (0.26, 0.9)}, "warning"),
+    ("ED608", {**LATE, f"{LAG}.between": 0.21}, {**LATE, f"{LAG}.between": 0.20}, "warning"),
+    (
+        "ED608",
+        {**LATE, f"{MOVED}.late": -0.1, f"{MOVED}.early": 0.1},
+        {**LATE, LAG: (-0.9, -0.26), f"{MOVED}.late": -0.1, f"{MOVED}.early": 0.1},
+        "warning",
+    ),
 ]

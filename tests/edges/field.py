@@ -58,10 +58,4 @@ EDGES: list[tuple[str, Values, Values, str]] = [
         {TRUST: 0.1, FALLS: 0.3, ORDER: 0.5, "auroc.swap": (0.81, 0.9)},
         "warning",
     ),
-    (
-        "ED404",
-        {"field.spurious_minimum_rate": (0.65, 0.9)},
-        {"field.spurious_minimum_rate": (0.66, 0.9)},
-        "warning",
-    ),
 ]

@@ -8,6 +8,8 @@ from __future__ import annotations
 Values = dict[str, float | tuple[float, float]]
 
 NORM, RATIO = "gradient.parameters.norm", "gradient.parameters.first_last_ratio"
+OVERFLOWN, NO_SLOPE = "gradient.parameters.nonfinite", "gradient.actions.nonfinite_fraction"
+FLAT: Values = {"gradient.actions.relative_away": 0.0, "gradient.actions.norm_median": 1}
 UNFITTED: Values = {"loss.swap": 1.0, "loss.swap.chance": 4.0}
 
 EDGES: list[tuple[str, Values, Values, str]] = [
@@ -36,6 +38,12 @@ EDGES: list[tuple[str, Values, Values, str]] = [
         "critical",
     ),
     ("ED104", {"head.nonfinite_fraction": 0.0}, {"head.nonfinite_fraction": 1e-5}, "critical"),
+    (
+        "ED104",
+        {"head.nonfinite_fraction": 0.0, "head.nonfinite_nearby": 0.0},
+        {"head.nonfinite_fraction": 0.0, "head.nonfinite_nearby": 1e-3},
+        "warning",
+    ),
     ("ED201", {"auroc.swap": 0.80}, {"auroc.swap": 0.79}, "warning"),
     ("ED201", {"auroc.swap": (0.7, 0.81)}, {"auroc.swap": (0.7, 0.79)}, "warning"),
     ("ED201", {"auroc.swap": (0.3, 0.49)}, {"auroc.swap": (0.45, 0.55)}, "critical"),
@@ -49,6 +57,18 @@ EDGES: list[tuple[str, Values, Values, str]] = [
         "ED202",
         {"auroc.swap": 0.4, "gap_std.swap": (-0.7, -0.50)},
         {"auroc.swap": 0.4, "gap_std.swap": (-0.7, -0.51)},
+        "critical",
+    ),
+    (
+        "ED202",
+        {"auroc.swap": (0.1, 0.40), "gap_std.swap": (-0.3, -0.2)},
+        {"auroc.swap": (0.1, 0.39), "gap_std.swap": (-0.3, -0.2)},
+        "critical",
+    ),
+    (
+        "ED202",
+        {"auroc.swap": (0.1, 0.39), "gap_std.swap": (-0.3, -0.1)},
+        {"auroc.swap": (0.1, 0.39), "gap_std.swap": (-0.3, -0.11)},
         "critical",
     ),
     (
@@ -67,12 +87,20 @@ EDGES: list[tuple[str, Values, Values, str]] = [
         "critical",
     ),
     ("ED311", {RATIO: 1e-3}, {RATIO: 9e-4}, "warning"),
-    ("ED302", {NORM: 1e3}, {NORM: 1001}, "critical"),
-    ("ED302", {NORM: 1, RATIO: 1e3}, {NORM: 1, RATIO: 1001}, "warning"),
+    ("ED302", {NORM: 1e3, OVERFLOWN: 0}, {NORM: 1001, OVERFLOWN: 0}, "critical"),
+    ("ED302", {NORM: 1, OVERFLOWN: 0, RATIO: 1e3}, {NORM: 1, OVERFLOWN: 0, RATIO: 1001}, "warning"),
+    ("ED302", {OVERFLOWN: 0}, {OVERFLOWN: 1}, "critical"),
+    ("ED302", {OVERFLOWN: 0, NO_SLOPE: 0.0}, {OVERFLOWN: 0, NO_SLOPE: 0.001}, "critical"),
     (
         "ED303",
-        {"gradient.actions.relative_median": (0.0, 0.010), "gradient.actions.norm_median": 1},
-        {"gradient.actions.relative_median": (0.0, 0.009), "gradient.actions.norm_median": 1},
+        {"gradient.actions.relative_median": (0.0, 0.010), **FLAT},
+        {"gradient.actions.relative_median": (0.0, 0.009), **FLAT},
+        "critical",
+    ),
+    (
+        "ED303",
+        {"gradient.actions.relative_median": 0.0, **FLAT, "gradient.actions.relative_away": (0.0, 0.010)},
+        {"gradient.actions.relative_median": 0.0, **FLAT, "gradient.actions.relative_away": (0.0, 0.009)},
         "critical",
     ),
     (

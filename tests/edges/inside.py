@@ -14,6 +14,7 @@ TABLE, FEATURES, WIDTH, ACTIONS = (
 )
 AUROC = "auroc.swap"
 POOR: Values = {WIDTH: 8, AUROC: 0.79, ACTIONS: 3}
+NARROW: Values = {"head.energy_spread": 0.2, "head.energy_mean": 0.0, "head.energy_std": 0.1, AUROC: 0.5}
 FRESH, ENTRIES = "weights.untouched_fraction", "weights.untouched_fraction.entries"
 MIDDLE, LOSS, CHANCE = "weights.rms_relative.median", "loss.swap", "loss.swap.chance"
 SMALL, LARGE, ZERO = "weights.rms_relative.min", "weights.rms_relative.max", "weights.zero_layers"
@@ -24,7 +25,7 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED105", {}, {FLAT: 0.3, f"{FLAT}.worst": (0.90, 1.0)}, "warning"),
     ("ED105", {}, {FLAT: 0.3, f"{FLAT}.worst": (0.91, 1.0)}, "critical"),
     ("ED106", {OFF: 0.6, f"{OFF}.worst": 0.65}, {OFF: 0.6, f"{OFF}.worst": 0.66}, "warning"),
-    ("ED106", {OFF: 0.5, f"{OFF}.worst": 0.7}, {OFF: 0.51, f"{OFF}.worst": 0.7}, "warning"),
+    ("ED106", {OFF: 0.9, f"{OFF}.worst": (0.0, 1.0)}, {OFF: 0.1, f"{OFF}.worst": 0.7}, "warning"),
     ("ED106", {}, {OFF: 0.6, f"{OFF}.worst": 0.95}, "warning"),
     ("ED106", {}, {OFF: 0.6, f"{OFF}.worst": 0.96}, "critical"),
     ("ED305", {TWIN: 0.05, f"{TWIN}.worst": 0.10}, {TWIN: 0.05, f"{TWIN}.worst": 0.11}, "warning"),
@@ -45,6 +46,25 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED308", {}, {LARGE: 1001}, "critical"),
     ("ED309", {FRESH: 0.1, ENTRIES: 0.01}, {FRESH: 0.1, ENTRIES: 0.011}, "warning"),
     ("ED309", {}, {FRESH: 0.99, ENTRIES: 0.99}, "warning"),
+    (
+        "ED309",
+        {FRESH: 0.5, ENTRIES: 0.5, **NARROW, "head.energy_spread": (0.005, 0.009)},
+        {FRESH: 0.5, ENTRIES: 0.5, **NARROW, "head.energy_spread": (0.005, 0.010)},
+        "warning",
+    ),
+    (
+        "ED309",
+        {FRESH: 0.5, ENTRIES: 0.5, **NARROW, "head.energy_mean": -101},
+        {FRESH: 0.5, ENTRIES: 0.5, **NARROW, "head.energy_mean": -100},
+        "warning",
+    ),
+    (
+        "ED309",
+        {FRESH: 0.5, ENTRIES: 0.5, **NARROW, "head.energy_mean": 1e3, AUROC: (0.60, 0.7)},
+        {FRESH: 0.5, ENTRIES: 0.5, **NARROW, "head.energy_mean": 1e3, AUROC: (0.61, 0.7)},
+        "warning",
+    ),
+    ("ED309", {}, {FRESH: 1.0, ENTRIES: 1.0, **NARROW, "head.energy_mean": 1e3}, "critical"),
     ("ED309", {}, {FRESH: 1.0, ENTRIES: 1.0}, "critical"),
     ("ED310", {MIDDLE: 0.60, LOSS: 3, CHANCE: 4}, {MIDDLE: 0.59, LOSS: 3, CHANCE: 4}, "warning"),
     ("ED310", {MIDDLE: 0.009, LOSS: 3, CHANCE: 4}, {MIDDLE: 0.01, LOSS: 3, CHANCE: 4}, "warning"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 Values = dict[str, float | tuple[float, float]]
 
-LAST, CHANCE, FLOOR = "run.info_nce.last", "run.info_nce.chance", "run.info_nce.floor"
-SLOPE, OFF_CHANCE, OFF_FLOOR = "run.info_nce.slope_last_half", "run.chance_gap", "run.floor_gap"
+LAST, CHANCE, FLOOR = "run.objective.last", "run.objective.chance", "run.objective.floor"
+SLOPE, OFF_CHANCE, OFF_FLOOR = "run.objective.slope_last_half", "run.chance_gap", "run.floor_gap"
 NORM, LONGEST, USUAL, GROWTH = (
     *("run.gradient.norm.last", "run.gradient.norm.max"),
     *("run.gradient.norm.median", "run.gradient.growth"),
@@ -20,6 +20,13 @@ RISES, FROM_START = "run.gradient.rises", "run.gradient.growth_from_start"
 SUMMED: Values = {RISES: 0.9, FROM_START: 40.0, "run.loss.fall": 0.0}
 QUIET: Values = {NORM: 1.0, LONGEST: 2.0, USUAL: 1.0}
 BEGINS, PEAK_AT = "run.learning_rate.warmup", "run.learning_rate.peak_at"
+
+FIRST, MOVED, ENDS = "run.objective.first", "run.objective.moved", "run.objective.constant_end"
+ZEROS, LARGER, STILL_GROWS = "run.objective.zeros", "run.energy_size.growth", "run.energy_size.late_growth"
+BEST = "run.validation_recall.best"
+STANDS: Values = {LAST: 4.0, MOVED: 0.01, ENDS: 0.0, ZEROS: 0.0}
+ODD: Values = {"run.impossible": 1}
+UNRANKED: Values = {"run.loss.fall": 0.9, "run.validation_recall.first": 0.01, "run.validation_recall.last": 0.01}
 
 EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED701", {**STUCK, OFF_CHANCE: (0.01, 0.05)}, {**STUCK, OFF_CHANCE: (0.01, 0.049)}, "critical"),
@@ -133,7 +140,7 @@ EDGES: list[tuple[str, Values, Values, str]] = [
         {LAST: 4.1, OFF_CHANCE: (0.01, 0.049), "auroc.swap": 0.8},
         "critical",
     ),
-    ("ED718", {"run.info_nce.first": 12.0, CHANCE: 4.0}, {"run.info_nce.first": 12.1, CHANCE: 4.0}, "warning"),
+    ("ED718", {"run.objective.first": 12.0, CHANCE: 4.0}, {"run.objective.first": 12.1, CHANCE: 4.0}, "warning"),
     ("ED711", {**STILL, NORM: 1e-9}, {**STILL, NORM: 0}, "critical"),
     ("ED711", {**STILL, "run.update_ratio.median": 1e-9}, {**STILL, "run.update_ratio.median": 0}, "critical"),
     ("ED711", {**STILL, "run.learning_rate.peak": 1e-9}, {**STILL, "run.learning_rate.peak": 0}, "critical"),
@@ -196,4 +203,33 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED717", {**SUMMED, RISES: 0.75}, {**SUMMED, RISES: 0.76}, "critical"),
     ("ED717", {**SUMMED, FROM_START: 10}, {**SUMMED, FROM_START: 10.1}, "critical"),
     ("ED717", {**SUMMED, "run.loss.fall": (0.20, 0.3)}, {**SUMMED, "run.loss.fall": (0.19, 0.3)}, "critical"),
+    ("ED721", {**STANDS, ZEROS: 0.99, MOVED: 0.5}, {**STANDS, ZEROS: 1.0, MOVED: 0.5}, "critical"),
+    ("ED721", {**STANDS, FIRST: 4.0, MOVED: 0.05}, {**STANDS, FIRST: 4.0, MOVED: 0.049}, "critical"),
+    ("ED721", {**STANDS, MOVED: 0.5, ENDS: 0.49}, {**STANDS, MOVED: 0.5, ENDS: 0.5}, "critical"),
+    ("ED721", {**STANDS, FIRST: 12.1, ENDS: 0.9}, {**STANDS, FIRST: 11.9, ENDS: 0.9}, "critical"),
+    (
+        "ED721",
+        {**STANDS, FIRST: 4.0, "run.top1.last": 0.51, "run.top1.chance": 0.0},
+        {**STANDS, FIRST: 4.0, "run.top1.last": 0.5, "run.top1.chance": 0.0},
+        "critical",
+    ),
+    ("ED722", {**ODD, "run.top1.max": 1.0}, {**ODD, "run.top1.max": 1.01}, "critical"),
+    ("ED722", {**ODD, "run.objective.below_zero": 0.0}, {**ODD, "run.objective.below_zero": 0.1}, "critical"),
+    (
+        "ED723",
+        {"run.loss.fall": 0.29, "run.top1.last": 0.51, "run.top1.chance": 0.5},
+        {"run.loss.fall": 0.3, "run.top1.last": 0.51, "run.top1.chance": 0.5},
+        "critical",
+    ),
+    (
+        "ED723",
+        {"run.loss.fall": 0.9, "run.top1.last": (0.5, 0.53), "run.top1.chance": 0.5},
+        {"run.loss.fall": 0.9, "run.top1.last": (0.5, 0.52), "run.top1.chance": 0.5},
+        "critical",
+    ),
+    ("ED723", {**UNRANKED, BEST: 0.04}, {**UNRANKED, BEST: 0.03}, "critical"),
+    ("ED724", {LAST: 3.9, "run.top1.last": (0.5, 0.6)}, {LAST: 3.9, "run.top1.last": (0.51, 0.6)}, "warning"),
+    ("ED724", {LAST: 2.3, "run.top1.last": 1.0}, {LAST: 2.31, "run.top1.last": 1.0}, "warning"),
+    ("ED725", {LARGER: 1e4, STILL_GROWS: 2.0}, {LARGER: 1.1e4, STILL_GROWS: 2.0}, "critical"),
+    ("ED725", {LARGER: 1e6, STILL_GROWS: 1.2}, {LARGER: 1e6, STILL_GROWS: 1.3}, "critical"),
 ]

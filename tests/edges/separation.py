@@ -8,33 +8,12 @@ TOP1 = {"top1.swap.chance": 1 / 64}
 # with 63 negatives and top-1 .5, a model that knows nothing but its favourite has log 2 + log(63)/2 = 2.765
 HALF: Values = {**TOP1, "top1.swap": 0.5, "auroc.swap": 0.9}
 EXPLODED: Values = {"loss.swap.chance": 4.16, "auroc.swap": 0.81}
+FAR: Values = {"head.energy_mean": -4e4, "head.energy_std": 1.0}
 NOISE = "auroc.noise_0.05"
 
 EDGES: list[tuple[str, Values, Values, str]] = [
-    (
-        "ED107",
-        {"head.energy_mean": (-40.0, -20.0), "head.energy_std": 1.0},
-        {"head.energy_mean": (-40.0, -20.1), "head.energy_std": 1.0},
-        "warning",
-    ),
-    (
-        "ED107",
-        {"head.energy_mean": (-50.0, 400.0), "head.energy_std": 1.0},
-        {"head.energy_mean": 9.9e5, "head.energy_std": 1.0},
-        "warning",
-    ),
-    (
-        "ED107",
-        {"head.energy_mean": 1e6, "head.energy_std": 1.0},
-        {"head.energy_mean": 20.1, "head.energy_std": 1.0},
-        "warning",
-    ),
-    (
-        "ED107",
-        {"head.energy_mean": 0.99, "head.energy_std": 0.01, "head.energy_range": 1.0},
-        {"head.energy_mean": 0.99, "head.energy_std": 0.01},
-        "warning",
-    ),
+    ("ED107", {**FAR, "head.rounding": 0.05}, {**FAR, "head.rounding": 0.051}, "warning"),
+    ("ED107", {**FAR, "head.rounding": 1.01}, {**FAR, "head.rounding": 1.0}, "warning"),
     (
         "ED108",
         {"head.energy_spread": (100.0, 120.0), "loss.swap": 9.0, **EXPLODED},

@@ -59,7 +59,7 @@ FAULTS = (
         "inverted-mask",
         "The model reads the mask the other way round: it sees the padding alone.",
         both(padded_only, shape(adapters=("mask-inverted",))),
-        ("ED505",),
+        ("ED505", "ED504"),  # trained so, the mask inverted once more gains nothing: padding is what the model reads
         ("checkpoint",),
         lambda facts: facts["padding_effect"] > 0.1 and facts["visible_effect"] < 1e-3,
         needs_tokens=True,

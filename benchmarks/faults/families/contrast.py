@@ -75,7 +75,7 @@ FAULTS = (
         "leads-astray",
         "Only other contexts' actions and the policy's layers are negatives; nothing shapes the field near the expert.",
         both(recipe(noise=(), alignment=0.0, ranking=0.0)),
-        ("ED401", "ED402", "ED404"),
+        ("ED401", "ED402"),
         ("checkpoint",),
         lambda facts: facts["auroc"] > 0.9 and facts["gain_4"] < -0.02,
         needs_layers=True,
