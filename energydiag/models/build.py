@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import re
@@ -242,8 +243,8 @@ def _patterns(keys: Sequence[str]) -> list[str]:
 
 
 def _fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    dtype = next((value.dtype for value in tensors.values() if value.is_floating_point()), torch.float32)
-    module.to(dtype)
+    floating = {value.dtype for value in tensors.values() if value.is_floating_point()}
+    module.to(functools.reduce(torch.promote_types, floating) if floating else torch.float32)
     module.load_state_dict(dict(tensors), strict=True)
 
 

@@ -148,11 +148,9 @@ class EnergyFunction:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type that inputs are converted to: that of the first floating parameter, else float32."""
-        for parameter in self.module.parameters():
-            if parameter.is_floating_point():
-                return parameter.dtype
-        return torch.float32
+        """Type of inputs: that of the first floating parameter, else of the first buffer, else torch's default."""
+        given = (*self.module.parameters(), *self.module.buffers())
+        return next((each.dtype for each in given if each.is_floating_point()), torch.get_default_dtype())
 
     @property
     def device(self) -> torch.device:

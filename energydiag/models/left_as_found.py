@@ -111,6 +111,8 @@ def _buffers(module: nn.Module) -> Iterator[Undo]:
 
 
 def _restore_values(buffer: torch.Tensor, version: int, value: torch.Tensor) -> None:
-    if buffer._version != version:  # a graph that waits for its backward pass may hold it
+    # batch normalization changes its statistics without a new version; what did not change is not touched, since a
+    # graph that waits for its backward pass may hold it
+    if buffer._version != version or not torch.equal(buffer, value):
         with torch.no_grad():
             buffer.copy_(value)
