@@ -134,6 +134,8 @@ METRICS: tuple[Metric, ...] = (
         within=_SHARE,
         tile=Tile(16, "Duplicates", "share: 0 is right"),
     ),
+    Metric("data.repeated_actions", "share of other contexts' actions that are the same, bit for bit", healthy="0"),
+    Metric("data.distinct_actions", "how many different actions there are", "count"),
     Metric("data.duplicate_contexts", "share of contexts that repeat an earlier one", healthy="0"),
     Metric(
         "data.padding_fraction",

@@ -39,7 +39,7 @@ from torch import Tensor
 from energydiag.batch import Batch, blocks
 from energydiag.losses import false_negatives
 from energydiag.probes.chunks import misalignment
-from energydiag.probes.duplicates import context_keys, numbered, repeats, row_keys
+from energydiag.probes.duplicates import context_keys, equals, numbered, repeats, row_keys
 from energydiag.probes.evidence import Evidence
 from energydiag.probes.probe import Answer, Probe, measured, with_source
 from energydiag.results import Measurement, Skipped
@@ -120,14 +120,15 @@ def _false_negatives(batch: Batch, seed: int) -> Answer:
 
 
 def _duplicates(batch: Batch, resampler: Resampler) -> Answer:
-    contexts = context_keys(batch)
-    pairs = [context + action for context, action in zip(contexts, row_keys(batch.actions), strict=True)]
+    contexts, actions = context_keys(batch), row_keys(batch.actions)
+    pairs = [context + action for context, action in zip(contexts, actions, strict=True)]
     named = {"data.duplicate_rate": pairs, "data.duplicate_contexts": contexts}
-    return Answer(
-        tuple(
-            measured(name, resampler.mean(repeats(numbered(keys)).astype(np.float64))) for name, keys in named.items()
-        )
-    )
+    found = [measured(name, resampler.mean(repeats(numbered(keys)).astype(np.float64))) for name, keys in named.items()]
+    if len(batch) > 1:
+        elsewhere = equals(numbered(actions)) - equals(numbered(pairs))
+        found.append(measured("data.repeated_actions", resampler.mean(elsewhere / (len(batch) - 1))))
+        found.append(Measurement.of("data.distinct_actions", float(len(set(actions))), len(batch)))
+    return Answer(tuple(found))
 
 
 def _action_scales(batch: Batch, resampler: Resampler) -> Answer:

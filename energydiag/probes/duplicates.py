@@ -31,6 +31,11 @@ def repeats(numbers_N: np.ndarray) -> np.ndarray:
     return again
 
 
+def equals(numbers_N: np.ndarray) -> np.ndarray:
+    """How many samples have each sample's number, itself included, ``[N]`` int."""
+    return np.bincount(numbers_N)[numbers_N]
+
+
 def row_keys(values: Tensor) -> list[bytes]:
     """A key for each row of ``[N, …]``, equal where the rows are."""
     rows = values.detach().cpu().contiguous().flatten(1)

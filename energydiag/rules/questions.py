@@ -55,7 +55,8 @@ def failed(skipped: Iterable[Skipped], rules: Iterable[Rule]) -> Iterable[Open]:
     read = {name for rule in rules for name in rule.needs}
     for one in skipped:
         if one.failed:
-            could_be: Severity | None = "critical" if "." not in one.name or one.name in read else None
+            # a probe that failed takes all of its measurements with it; one of many is less
+            could_be: Severity | None = "critical" if "." not in one.name else "warning" if one.name in read else None
             yield Open(
                 f"What is {one.name}?", f"it could not be measured: {one.reason}", "a model that allows it", could_be
             )

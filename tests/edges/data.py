@@ -50,4 +50,5 @@ EDGES: list[tuple[str, Values, Values, str]] = [
         {**LATE, LAG: (-0.9, -0.26), f"{MOVED}.late": -0.1, f"{MOVED}.early": 0.1},
         "warning",
     ),
+    ("ED609", {"data.repeated_actions": (0.02, 0.1)}, {"data.repeated_actions": (0.021, 0.1)}, "warning"),
 ]
