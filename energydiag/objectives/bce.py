@@ -15,14 +15,12 @@ if TYPE_CHECKING:
 
 
 def _chances(setting: Setting) -> tuple[Chance, ...]:
-    balanced = Chance(math.log(2), "log 2", 1)
     count = setting.negatives
     if count is None or count < 2:
-        return (balanced,)
+        return (Chance(math.log(2), "log 2", 1),)
     p = 1 / (1 + count)
     entropy = -p * math.log(p) - (1 - p) * math.log1p(-p)
-    summed = Chance((1 + count) * math.log(2), f"{1 + count} log 2: pairs are added", count)
-    return (balanced, Chance(entropy, f"the entropy of 1 in {1 + count}", count), summed)
+    return (Chance(entropy, f"the entropy of 1 in {1 + count}, that of the best bias", count),)
 
 
 def _floor(setting: Setting) -> float | None:
@@ -58,6 +56,7 @@ OBJECTIVE = Objective(
     floor=_floor,
     improved="held-out AUROC rises, calibration holds; the loss alone only at equal K",
     fits=_fits,
+    starts_at_chance=False,
     not_asked={"ED103": "its loss is no InfoNCE", **NO_TEMPERATURE},
     milder=SATURATES,
     loss=loss,

@@ -68,9 +68,11 @@ def candidates_of(first: float) -> int:
 
 
 def _fits(clues: Clues) -> Fit:
+    if name := clues.named("info_nce", "infonce"):
+        return Fit(2, f"`{name}` was logged")  # also where its values are impossible
     if clues.lowest is not None and clues.lowest < 0:
         return NO_FIT
-    if name := clues.named("categorical_accuracy", "logsumexp", "acc@5", "info_nce", "infonce"):
+    if name := clues.named("categorical_accuracy", "logsumexp", "acc@5"):
         return Fit(3, f"`{name}` was logged")
     if name := clues.columns.get("info_nce", ""):
         return Fit(2, f"`{name}` was logged")

@@ -48,7 +48,7 @@ def _fits(clues: Clues) -> Fit:
 OBJECTIVE = Objective(
     name="siglip",
     title="SigLIP",
-    aliases=("siglip", "sigmoid_loss", "sigliploss", "sigmoid_contrastive"),
+    aliases=("siglip", "sigmoid", "sigliploss", "sigmoid_contrastive"),
     formula="1/B Σᵢⱼ −log σ(zᵢⱼ(t·cosᵢⱼ + b))",
     chances=_chances,
     floor=_floor,

@@ -44,7 +44,8 @@ def _measure(run: Run) -> Iterable[Measurement]:
     finite = objective.finite()
     yield Measurement.of("run.steps", last, max(map(len, every)))
     yield Measurement.of("run.first_step", first, 1)
-    yield Measurement.of("run.points", float(len(finite)), len(objective))
+    if len(objective):
+        yield Measurement.of("run.points", float(len(finite)), len(objective))
     if len(finite) and last > first:
         yield Measurement.of(
             "run.objective.reach", (float(objective.step[-1]) - first) / (last - first), len(objective)

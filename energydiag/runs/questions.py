@@ -40,8 +40,8 @@ def questions(
         findings: What was found in it.
     """
     known = {m.name: m for m in measurements}
-    points, steps = known["run.points"], known["run.steps"]
-    count = int(points.value) or steps.n
+    points = known.get("run.points")
+    count = int(points.value) if points else known["run.steps"].n
     if count < LEAST:
         missing = f"the log has {count} point{'' if count == 1 else 's'} where {LEAST} at least show a trend"
         yield Open("Where is this training going?", missing, "a log with more rows")
