@@ -11,6 +11,7 @@ from energydiag.discovery import discover
 from energydiag.fixes import fixes
 from energydiag.fixes.planning import AUTO, NEEDS
 from energydiag.metrics import METRICS, Metric, grouped, metric
+from energydiag.objectives import Setting, objectives
 from energydiag.probes import Probe
 from energydiag.results.schema import result_schema
 from energydiag.rules import rules
@@ -60,6 +61,34 @@ def probes_page() -> str:
     for probe in discover("energydiag.probes", "PROBE", Probe).values():
         page = inspect.cleandoc(sys.modules[probe.measure.__module__].__doc__ or "")
         parts.append(f"## {probe.name}\n\n{page}\n")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+OBJECTIVES = """\ What an energy was trained with decides what its loss can be, what "improved" means, and which rules
+apply. s = −E/τ is the score of a pair, + the positive, N negatives an anchor, R the range of s. `--objective NAME` says
+which one it is; else metadata, settings, names in the log and its first loss tell, and the report says how. Where two
+fit, what both have in common is judged.
+"""
+
+
+def objectives_page() -> str:
+    """All objectives: loss, chance, what improved means, and the rules that do not apply."""
+    parts = ["# Objectives\n", NOTE, OBJECTIVES]
+    for one in objectives().values():
+        page = inspect.cleandoc(sys.modules[f"energydiag.objectives.{one.name}"].__doc__ or "")
+        chances = one.chances(Setting(negatives=63, batch_size=64))[:1]
+        milder = ", ".join(sorted(one.milder))
+        parts += [
+            f"## {one.name}\n",
+            f"{page}\n",
+            f"* Loss: `{one.formula}`",
+            *(f"* Chance, for N = 63: {chance.value:.4g} ({chance.formula})" for chance in chances),
+            f"* Improved means: {one.improved}.",
+            f"* In settings and metadata: {', '.join(f'`{alias}`' for alias in one.aliases)}.",
+            *(f"* {code} does not apply: {reason}." for code, reason in one.not_asked.items()),
+            *([f"* Only a warning, and only where the ranking is poor: {milder}."] if milder else []),
+            "",
+        ]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -166,6 +195,7 @@ def schema() -> str:
 PAGES = {
     "rules.md": rules_page,
     "metrics.md": metrics_page,
+    "objectives.md": objectives_page,
     "probes.md": probes_page,
     "fixes.md": fixes_page,
     "run-measurements.md": run_measurements_page,
