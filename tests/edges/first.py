@@ -10,7 +10,7 @@ Values = dict[str, float | tuple[float, float]]
 NORM, RATIO = "gradient.parameters.norm", "gradient.parameters.first_last_ratio"
 OVERFLOWN, NO_SLOPE = "gradient.parameters.nonfinite", "gradient.actions.nonfinite_fraction"
 FLAT: Values = {"gradient.actions.relative_away": 0.0, "gradient.actions.norm_median": 1}
-UNFITTED: Values = {"loss.swap": 1.0, "loss.swap.chance": 4.0}
+UNFITTED: Values = {"gradient.parameters.loss": 1.0, "loss.swap.chance": 4.0}
 
 EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED101", {"head.slope_saturated_fraction": 0.10}, {"head.slope_saturated_fraction": 0.11}, "warning"),
@@ -82,8 +82,8 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED301", {NORM: 1e-6, **UNFITTED}, {NORM: 9e-7, **UNFITTED}, "critical"),
     (
         "ED301",
-        {NORM: 0.0, "loss.swap": 0.039, "loss.swap.chance": 4.0},
-        {NORM: 0.0, "loss.swap": 0.040, "loss.swap.chance": 4.0},
+        {NORM: 0.0, "gradient.parameters.loss": 0.039, "loss.swap.chance": 4.0},
+        {NORM: 0.0, "gradient.parameters.loss": 0.040, "loss.swap.chance": 4.0},
         "critical",
     ),
     ("ED311", {RATIO: 1e-3}, {RATIO: 9e-4}, "warning"),
