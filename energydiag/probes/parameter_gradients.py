@@ -3,7 +3,8 @@
 The gradient of the swap InfoNCE loss on the first swap set: its norm over all parameters, over each module's own
 parameters, the norm of the first module that takes part over that of the last (small: it vanishes on its way back;
 large: it explodes), and the norms of single samples' gradients. In eval mode, so dropout does not blur it.
-``gradient.parameters.loss`` is that loss, ``gradient.parameters.nonfinite`` is the number of parameter tensors whose gradient is NaN or infinite.
+``gradient.parameters.loss`` is that loss, ``gradient.parameters.nonfinite`` is the number of parameter tensors whose
+gradient is NaN or infinite.
 """
 
 from __future__ import annotations
