@@ -406,6 +406,7 @@ METRICS: tuple[Metric, ...] = (
         "1e-3 to 1e3",
         roles=("key",),
     ),
+    Metric("gradient.parameters.loss", "the loss whose gradient it is"),
     Metric("gradient.parameters.nonfinite", "parameters whose gradient is NaN or infinite", "count", healthy="0"),
     Metric("gradient.parameters.zero_fraction", "share of gradients that are 0", "1"),
     Metric(

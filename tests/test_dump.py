@@ -80,7 +80,7 @@ def test_all_that_reading_accepts_can_be_added(tmp_path: Path) -> None:
                 episode_id=part["episode"].int(),
             )
     got = load_batch(tmp_path)
-    wanted = {**rows(batch, 0, 6), "hidden": hidden.detach()}
+    wanted = {**rows(batch, 0, 6), "hidden": hidden.detach(), "actions": batch.actions.double()}
     assert_same(got, Batch(**wanted))
 
 

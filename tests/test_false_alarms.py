@@ -204,3 +204,26 @@ def test_ratios_to_a_spread_that_is_gone_name_no_cause() -> None:
     assert value(diagnosis, "conditioning.train_eval_shift") > 100
     assert "ED506" not in codes(diagnosis)
     assert "ED201" in codes(diagnosis)
+
+
+class AllButOne(Well):
+    """Far too sharp for its temperature, and wrong in the contexts that begin with the mark."""
+
+    def forward(self, hidden: Tensor, actions: Tensor, pad_mask: Tensor | None = None) -> Tensor:
+        wrong = torch.where(hidden[:, 0, 0] == 55.0, -1.0, 1.0)
+        return 1e4 * wrong * super().forward(hidden, actions, pad_mask)
+
+
+def test_a_set_that_is_fitted_has_no_vanishing_gradient_whatever_the_others_lose() -> None:
+    batch = batch_of()
+    plain = diagnosed(AllButOne(), batch)
+    assert value(plain, "gradient.parameters.norm") == 0
+    assert "ED301" not in codes(plain)
+    # one sample of the second swap set is wrong: the loss over both is far above 0, the gradient is that of the first
+    given = Evidence(EnergyFunction(AllButOne(), "own"), batch, batch, MeasuringSettings(swap_size=32))
+    hidden = batch.hidden.clone()
+    hidden[given.swap.index[1, 0], 0, 0] = 55.0
+    found = inspect(EnergyFunction(AllButOne(), "own"), replace(batch, hidden=hidden), tau=1.0, swap_size=32)
+    assert value(found, "loss.swap") > 1
+    assert value(found, "gradient.parameters.norm") == 0
+    assert "ED301" not in codes(found)

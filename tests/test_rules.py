@@ -104,6 +104,7 @@ DEAD: Values = {
     "gap_std.swap": 0.0,
     "auroc.policy": 0.5,
     "gradient.parameters.norm": 0.0,
+    "gradient.parameters.loss": 4.159,
     "gradient.actions.relative_median": 0.0,
     "gradient.actions.relative_away": 0.0,
     "gradient.actions.norm_median": 0.0,

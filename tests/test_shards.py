@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +251,8 @@ def test_types_that_become_the_same_fit(folder: Path) -> None:
     part = make_batch().take(torch.tensor([4, 5])).present()
     part |= {"actions": part["actions"].double(), "episode": part["episode"].int(), "pad_mask": part["pad_mask"].byte()}
     write_file(folder / "2.npz", part)
-    assert_same(load_batch(folder), make_batch())
+    wanted = make_batch()
+    assert_same(load_batch(folder), replace(wanted, actions=wanted.actions.double()))
 
 
 def test_a_damaged_shard_and_a_folder_without_an_index_are_told(folder: Path) -> None:

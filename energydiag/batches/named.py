@@ -233,11 +233,14 @@ def _misshapen(path: Path | str, key: str, expected: str, value: Tensor) -> Inva
     )
 
 
+_ACTIONS = ("actions", "policy_actions", "layer_actions", "negatives")
+
+
 def _converted(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
     values = dict(named)
     if "pad_mask" in values:
         values["pad_mask"] = values["pad_mask"].bool()
-    for key in ("actions", "policy_actions", "layer_actions", "negatives"):
+    for key in _ACTIONS:
         if key in values:
             values[key] = kept(values[key])
     for key in ("episode", "task", "step"):
@@ -256,8 +259,12 @@ def as_batch(values: Mapping[str, Tensor]) -> Batch:
 
 
 def layout(values: Mapping[str, Tensor]) -> Layout:
-    """What tensors must have in common to be rows of one dump."""
-    return {name: (list(value.shape[1:]), value.dtype) for name, value in values.items()}
+    """What tensors must have in common to be rows of one dump; actions in float32 and in float64 fit together."""
+
+    def dtype(name: str, value: Tensor) -> torch.dtype:
+        return torch.float32 if name in _ACTIONS and value.dtype == torch.float64 else value.dtype
+
+    return {name: (list(value.shape[1:]), dtype(name, value)) for name, value in values.items()}
 
 
 def difference(first: Layout, other: Layout) -> str:

@@ -45,7 +45,7 @@ def _dependence(evidence: Evidence) -> Answer:
         return all_skipped((_NAME,), "the model answers differently from call to call")
     shift = (alone - together).abs()
     shift[shift <= rounding] = 0.0
-    spread = energy_spread(evidence.swap.energy) or energy_spread(together)
+    spread = energy_spread(evidence.swap.energy) or energy_spread(together.to(evidence.swap.energy.dtype))
     if spread == 0:
         return all_skipped((_NAME,), CONSTANT)
     resampler = Resampler(part.groups.numpy(), evidence.settings.seed)

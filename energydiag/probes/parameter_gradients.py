@@ -3,7 +3,8 @@
 The gradient of the swap InfoNCE loss on the first swap set: its norm over all parameters, over each module's own
 parameters, the norm of the first module that takes part over that of the last (small: it vanishes on its way back;
 large: it explodes), and the norms of single samples' gradients. In eval mode, so dropout does not blur it.
-``gradient.parameters.nonfinite`` is the number of parameter tensors whose gradient is NaN or infinite.
+``gradient.parameters.loss`` is that loss, ``gradient.parameters.nonfinite`` is the number of parameter tensors whose
+gradient is NaN or infinite.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def _measure(evidence: Evidence) -> Answer:
     order = _execution_order(evidence, list(by_module))
     measurements = [
         Measurement.of("gradient.parameters.nonfinite", float(overflown), len(used)),
+        Measurement.of("gradient.parameters.loss", float(found.loss.double().mean()), count),
         Measurement.of("gradient.parameters.norm", math.hypot(*by_module.values()), count),
         Measurement.of(
             "gradient.parameters.zero_fraction",

@@ -91,7 +91,7 @@ def _rounding(evidence: Evidence, energy: Tensor) -> list[Measurement]:
     """How far apart the model's own numbers are at the energies' level, beside the energies' differences."""
     spread = float(energy.std(correction=0))
     step = torch.finfo(evidence.energy.dtype).eps * float(energy.abs().median())
-    return [Measurement.of("head.rounding", step / spread, energy.numel())] if spread > 0 else []
+    return [Measurement.of("head.rounding", step / spread, evidence.swap.positive.shape[0])] if spread > 0 else []
 
 
 def _shares(evidence: Evidence, relative: Tensor, inner: Tensor, activation: Activation) -> list[Measurement]:

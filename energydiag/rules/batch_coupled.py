@@ -17,8 +17,8 @@ spreads.
 
 ## What to do
 Look for an operation along the first dimension: attention without `batch_first=True`, `softmax(dim=0)`, a norm or a
-mean over the whole batch, batch normalization that stays in train mode. Mend it and train from fresh weights
-(`fresh-weights`): what was learned leans on the other rows.
+mean over the whole batch, batch normalization that stays in train mode. No change of weights mends it: change the
+model's code, and train it anew, since what was learned leans on the other rows.
 
 ## Known limits
 The expert's actions alone are looked at, on at most 32 samples. What rounding explains is taken for no change.
@@ -87,5 +87,4 @@ RULE = Rule(
         "ED508",
         "ED509",
     ),
-    fixes=("fresh-weights",),
 )

@@ -2,8 +2,9 @@
 
 ## What it checks
 How much the energy would change over one standard deviation of the actions, along its gradient, in units of the
-energy's own standard deviation over swap pairs. It does not depend on the energy's scale. Two places are looked at: the
-expert's action, and noise of half a standard deviation around it. The rule speaks where both are dead.
+energy's own standard deviation over swap pairs. It does not depend on the energy's scale. Where the dump has the
+policy's actions, the rule speaks if it is dead at the expert's action and does not point there from the policy's. Where
+it has none, or they are the expert's own, it must be dead at noise of half a standard deviation too.
 
 ## Why it is bad
 At inference the action is moved along −∂E/∂a. A gradient of nearly nothing is rounding and noise: each normalised
@@ -17,9 +18,8 @@ If the head is saturated, that is the cause: mend it first. Otherwise train the 
 `alignment-loss`, and no LayerNorm directly over the action (`remove-action-norm`).
 
 ## Known limits
-At the bottom of a smooth well the gradient is small in a healthy model as well: a well that is much narrower than
-actions vary, and flat all around, is taken for dead. The rule is silent where the gradient at the policy's action
-points to the expert's.
+At the bottom of a smooth well the gradient is small in a healthy model as well, which is why a second place is looked
+at. A well that is much narrower than actions vary, and flat all around, is taken for dead.
 """
 
 from collections.abc import Mapping
@@ -36,10 +36,13 @@ _ALIGNED = Threshold(0.2, "guess: a field that points to the expert from the pol
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     relative, away = given["gradient.actions.relative_median"], given["gradient.actions.relative_away"]
-    if max(high(relative), high(away)) >= _RELATIVE.value:
+    if high(relative) >= _RELATIVE.value:
         return None
-    aligned = given.get("field.alignment.policy")
-    if aligned is not None and aligned.ci95 is not None and aligned.ci95[0] > _ALIGNED.value:
+    aligned, error = given.get("field.alignment.policy"), given.get("data.policy_error")
+    if aligned is None or (error is not None and error.value == 0):
+        if high(away) >= _RELATIVE.value:
+            return None
+    elif aligned.ci95 is not None and aligned.ci95[0] > _ALIGNED.value:
         return None
     norm = given["gradient.actions.norm_median"].value
     return Judgement(
@@ -54,7 +57,7 @@ RULE = Rule(
     code="ED303",
     name="dead-action-gradient",
     needs=("gradient.actions.relative_median", "gradient.actions.relative_away", "gradient.actions.norm_median"),
-    optional=("field.alignment.policy",),
+    optional=("field.alignment.policy", "data.policy_error"),
     evidence=("gradient.actions.norm_median", "gradient.actions.relative_median", "gradient.actions.relative_away"),
     thresholds={"relative": _RELATIVE, "aligned": _ALIGNED},
     judge=_judge,

@@ -15,8 +15,8 @@ First mend what stands before it in the report (a dead or saturated head). On it
 residual connections.
 
 ## Known limits
-A model that has fitted its batch perfectly has small gradients too; the loss beside it tells the two apart, and a loss
-below a hundredth of chance is not reported.
+A model that has fitted its batch perfectly has small gradients too; the loss of the very samples whose gradient was
+taken tells the two apart, and a loss below a hundredth of chance is not reported.
 """
 
 from collections.abc import Mapping
@@ -30,8 +30,8 @@ _FITTED = Threshold(0.01, "guess: share of chance below which small gradients on
 
 
 def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
-    norm = given["gradient.parameters.norm"].value
-    fitted = given["loss.swap"].value < _FITTED.value * given["loss.swap.chance"].value
+    norm, loss = given["gradient.parameters.norm"].value, given["gradient.parameters.loss"].value
+    fitted = loss < _FITTED.value * given["loss.swap.chance"].value
     if norm < _NORM.value and not fitted:
         return Judgement(
             "critical",
@@ -44,8 +44,9 @@ def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
 RULE = Rule(
     code="ED301",
     name="vanishing-gradients",
-    needs=("gradient.parameters.norm", "loss.swap", "loss.swap.chance"),
-    evidence=("gradient.parameters.norm",),
+    needs=("gradient.parameters.norm", "gradient.parameters.loss", "loss.swap.chance"),
+    optional=("loss.swap",),
+    evidence=("gradient.parameters.norm", "gradient.parameters.loss", "loss.swap"),
     thresholds={"norm": _NORM, "fitted": _FITTED},
     judge=_judge,
     symptom=True,

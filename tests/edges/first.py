@@ -10,7 +10,8 @@ Values = dict[str, float | tuple[float, float]]
 NORM, RATIO = "gradient.parameters.norm", "gradient.parameters.first_last_ratio"
 OVERFLOWN, NO_SLOPE = "gradient.parameters.nonfinite", "gradient.actions.nonfinite_fraction"
 FLAT: Values = {"gradient.actions.relative_away": 0.0, "gradient.actions.norm_median": 1}
-UNFITTED: Values = {"loss.swap": 1.0, "loss.swap.chance": 4.0}
+STEEP: Values = {**FLAT, "gradient.actions.relative_median": 0.0, "gradient.actions.relative_away": 1.0}
+UNFITTED: Values = {"gradient.parameters.loss": 1.0, "loss.swap.chance": 4.0}
 
 EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED101", {"head.slope_saturated_fraction": 0.10}, {"head.slope_saturated_fraction": 0.11}, "warning"),
@@ -82,8 +83,8 @@ EDGES: list[tuple[str, Values, Values, str]] = [
     ("ED301", {NORM: 1e-6, **UNFITTED}, {NORM: 9e-7, **UNFITTED}, "critical"),
     (
         "ED301",
-        {NORM: 0.0, "loss.swap": 0.039, "loss.swap.chance": 4.0},
-        {NORM: 0.0, "loss.swap": 0.040, "loss.swap.chance": 4.0},
+        {NORM: 0.0, "gradient.parameters.loss": 0.039, "loss.swap.chance": 4.0},
+        {NORM: 0.0, "gradient.parameters.loss": 0.040, "loss.swap.chance": 4.0},
         "critical",
     ),
     ("ED311", {RATIO: 1e-3}, {RATIO: 9e-4}, "warning"),
@@ -101,6 +102,18 @@ EDGES: list[tuple[str, Values, Values, str]] = [
         "ED303",
         {"gradient.actions.relative_median": 0.0, **FLAT, "gradient.actions.relative_away": (0.0, 0.010)},
         {"gradient.actions.relative_median": 0.0, **FLAT, "gradient.actions.relative_away": (0.0, 0.009)},
+        "critical",
+    ),
+    (
+        "ED303",
+        {**STEEP, "field.alignment.policy": (0.21, 0.5), "data.policy_error": 0.1},
+        {**STEEP, "field.alignment.policy": (0.20, 0.5), "data.policy_error": 0.1},
+        "critical",
+    ),
+    (
+        "ED303",
+        {**STEEP, "field.alignment.policy": (0.0, 0.1), "data.policy_error": 0.0},
+        {**STEEP, "field.alignment.policy": (0.0, 0.1), "data.policy_error": 1e-3},
         "critical",
     ),
     (
