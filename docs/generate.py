@@ -64,10 +64,12 @@ def probes_page() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-OBJECTIVES = """\ What an energy was trained with decides what its loss can be, what "improved" means, and which rules
-apply. s = −E/τ is the score of a pair, + the positive, N negatives an anchor, R the range of s. `--objective NAME` says
-which one it is; else metadata, settings, names in the log and its first loss tell, and the report says how. Where two
-fit, what both have in common is judged.
+OBJECTIVES = """\
+What an energy was trained with decides what its loss can be, what "improved" means, and which rules apply. s = −E/τ is
+the score of a pair, + the positive, N negatives an anchor, R the range of s. `--objective NAME` says which one it is;
+else metadata, settings, names in the log and its first loss tell, and the report says how. Where two fit, what both
+have in common is judged. `fix-and-retrain` trains on with bce, bt and soft margins as they are; models of the
+others are retrained with InfoNCE.
 """
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from energydiag.objectives import objectives
 from energydiag.plan import Contrast
 
 TAU_PLUS = 0.1
@@ -40,7 +41,7 @@ def contrastive_per_row(
     contrast: Contrast = "joint",
     tau_plus: float = TAU_PLUS,
 ) -> Tensor:
-    """InfoNCE in three forms, with s = −E / τ.
+    """InfoNCE in three forms, with s = −E / τ, or the loss of an objective without a temperature, with s = −E.
 
     * joint: ``−log(e^{s₊} / (e^{s₊} + Σ e^{s₋}))``, van den Oord et al. 2018, eq. 4;
     * decoupled: ``−log(e^{s₊} / Σ e^{s₋})``, Yeh et al. 2022: the positive is no negative of itself;
@@ -61,6 +62,10 @@ def contrastive_per_row(
     some_B = kept_BN.any(dim=1)
     if not bool(some_B.any()):
         return 0 * positive_B
+    if contrast in ("bce", "bt", "margin"):
+        loss = objectives()[contrast].loss
+        assert loss is not None
+        return torch.where(some_B, loss(-positive_B, (-negative_BN).masked_fill(~kept_BN, -math.inf)), 0.0)
     own_B = -positive_B / tau
     # a row without negatives gets zeros in their place, so that no gradient of an empty sum can be NaN
     others_BN = (-negative_BN / tau).masked_fill(~kept_BN, -math.inf).masked_fill(~some_B[:, None], 0.0)

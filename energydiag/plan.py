@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 Schedule = Literal["constant", "cosine", "progressive"]
 Temperature = Literal["fixed", "adaptive", "learnable"]
-Contrast = Literal["joint", "decoupled", "debiased"]
+Contrast = Literal["joint", "decoupled", "debiased", "bce", "bt", "margin"]
 Autocast = Literal["bfloat16"]
 
 
@@ -49,7 +49,8 @@ class TrainingPlan:
         tau: Temperature of InfoNCE (the first one, where it changes).
         temperature: ``"fixed"``, ``"adaptive"`` (the design's rule) or ``"learnable"`` (in [0.01, 10], on a log scale).
         contrast: ``"joint"`` InfoNCE, ``"decoupled"`` (the positive is left out of the denominator, Yeh 2022), or
-            ``"debiased"`` (Chuang 2020: the share of false negatives is taken out of the denominator).
+            ``"debiased"`` (Chuang 2020: the share of false negatives is taken out of the denominator); or the objective
+            ``"bce"``, ``"bt"`` or ``"margin"`` (soft) of `energydiag.objectives`, which have no temperature.
         sign: −1 trains with the sign error that turns energies round; 1 otherwise.
         swap: Whether the other contexts' expert actions are negatives.
         false_negative_radius: Swap pairs whose actions differ by less than this (mean absolute) are no negatives.

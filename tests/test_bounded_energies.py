@@ -11,10 +11,10 @@ from parts import ACTION, CONTEXT, STEPS, make_batch, pooled
 from torch import Tensor, nn
 from torch.nn import functional
 
-from energydiag import heads
 from energydiag.losses import info_nce_per_row
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.models.head_reading import HeadReading, read_head
+from energydiag.objectives import infonce_floor
 from energydiag.pipeline import inspect
 
 WIDTH = 8
@@ -191,11 +191,11 @@ def free_vectors(negatives: int, tau: float, energy: Callable[[Tensor], Tensor],
 
 @pytest.mark.parametrize(("negatives", "tau", "wanted"), [(63, 0.5, 2.2257), (127, 1.0, 3.8578), (7, 0.3, None)])
 def test_the_floor_of_a_cosine_is_what_free_vectors_reach(negatives: int, tau: float, wanted: float | None) -> None:
-    floor = heads.floor(negatives, 2.0, tau, cosine=True)
+    floor = infonce_floor(negatives, 2.0 / tau, cosine=True)
     if wanted is not None:
         assert floor == pytest.approx(wanted, abs=2e-4)
     assert floor - 1e-4 <= free_vectors(negatives, tau, lambda cosine: -cosine) <= floor + 1e-3
-    assert heads.floor(negatives, 2.0, tau) < floor
+    assert infonce_floor(negatives, 2.0 / tau) < floor
 
 
 def test_the_floor_of_a_distance_is_what_free_vectors_reach() -> None:
@@ -208,7 +208,7 @@ def test_the_floor_of_a_cosine_is_measured_and_its_energies_have_a_range() -> No
     batch = make_batch(12)
     found = inspect(EnergyFunction(TwoTowers(COSINES["learned scale"][0]), "user"), batch, tau=0.5)
     values = {m.name: m.value for m in found.measurements}
-    assert values["loss.swap.floor"] == pytest.approx(heads.floor(11, 10.0, 0.5, cosine=True), rel=1e-4)
+    assert values["loss.swap.floor"] == pytest.approx(infonce_floor(11, 10.0 / 0.5, cosine=True), rel=1e-4)
     assert values["head.energy_range"] == pytest.approx(10.0, rel=1e-4)
     assert 0 < values["head.range_use"] < 1
     assert "head.slope_saturated_fraction" not in values

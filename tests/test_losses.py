@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from energydiag import heads
-from energydiag.losses import chance_loss, info_nce_per_row
+from energydiag.losses import info_nce_per_row
+from energydiag.objectives import infonce_floor
 
 # N, R, tau, floor: the table that the design gives
 FLOORS = [
@@ -23,24 +23,23 @@ FLOORS = [
 
 @pytest.mark.parametrize(("negatives", "energy_range", "tau", "floor"), FLOORS)
 def test_floor_table(negatives: int, energy_range: float, tau: float, floor: float) -> None:
-    assert heads.floor(negatives, energy_range, tau) == pytest.approx(floor, rel=6e-3)
+    assert infonce_floor(negatives, energy_range / tau) == pytest.approx(floor, rel=6e-3)
 
 
 def test_an_unbounded_head_has_no_floor() -> None:
-    assert heads.floor(63, None, 0.5) == 0
+    assert infonce_floor(63, math.inf) == 0
 
 
 @pytest.mark.parametrize("negatives", [1, 7, 63])
 def test_the_floor_is_reached_by_positives_and_negatives_at_opposite_ends(negatives: int) -> None:
     energies = 1 - torch.eye(negatives + 1, dtype=torch.float64)
-    floor = heads.floor(negatives, 1.0, 0.3)
+    floor = infonce_floor(negatives, 1.0 / 0.3)
     assert info_nce_per_row(energies, 0.3).tolist() == pytest.approx([floor] * (negatives + 1))
 
 
 @pytest.mark.parametrize("negatives", [1, 7, 63])
 def test_equal_energies_give_chance(negatives: int) -> None:
-    assert float(info_nce_per_row(torch.full((1, negatives + 1), 3.7), 0.1)) == pytest.approx(chance_loss(negatives))
-    assert chance_loss(negatives) == pytest.approx(math.log(1 + negatives))
+    assert float(info_nce_per_row(torch.full((1, negatives + 1), 3.7), 0.1)) == pytest.approx(math.log(1 + negatives))
 
 
 energies = st.integers(2, 6).flatmap(
@@ -61,7 +60,7 @@ def test_info_nce_is_minus_the_log_of_the_positives_share(energies: list[list[fl
 @given(energies=energies, tau=st.floats(0.05, 5))
 def test_no_energies_inside_a_range_beat_its_floor(energies: list[list[float]], tau: float) -> None:
     loss = info_nce_per_row(torch.tensor(energies, dtype=torch.float64), tau)
-    assert float(loss.min()) >= heads.floor(len(energies[0]) - 1, 2.0, tau) * (1 - 1e-9)
+    assert float(loss.min()) >= infonce_floor(len(energies[0]) - 1, 2.0 / tau) * (1 - 1e-9)
 
 
 def test_the_positive_of_row_i_is_column_i_also_with_more_candidates_than_rows() -> None:

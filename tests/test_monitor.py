@@ -23,13 +23,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import energydiag
-from energydiag import heads
 from energydiag.batch import Batch
 from energydiag.errors import EnergydiagError
 from energydiag.losses import info_nce_per_row
 from energydiag.monitor import Monitor
 from energydiag.monitor import monitor as monitor_module
 from energydiag.monitor.pace import Pace
+from energydiag.objectives import infonce_floor
 from energydiag.runs import read_run
 
 TAU = 0.5
@@ -176,7 +176,7 @@ def test_the_log_holds_what_a_slow_oracle_finds(tmp_path: Path) -> None:
     diagnosis = energydiag.inspect_run(tmp_path / "run")
     floor = diagnosis.measurement("run.objective.floor")
     assert floor is not None
-    assert floor.value == pytest.approx(heads.floor(7, 1.0, TAU))
+    assert floor.value == pytest.approx(infonce_floor(7, 1.0 / TAU))
     gap = diagnosis.measurement("run.gap.last")
     assert gap is not None
     assert gap.value == pytest.approx(expected[4]["gap"], rel=1e-4)

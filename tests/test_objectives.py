@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from energydiag.errors import UsageError
+from energydiag.losses import contrastive_per_row
 from energydiag.objectives import (
     UNKNOWN,
     Clues,
@@ -60,6 +61,25 @@ def test_losses_are_torchs_own() -> None:
         loss = objectives()[name].loss
         assert loss is not None
         torch.testing.assert_close(loss(positive, negative), expected)
+
+
+@pytest.mark.parametrize("contrast", ["bce", "bt", "margin"])
+def test_training_has_the_same_losses_and_leaves_masked_negatives_out(contrast: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    positive, negative = (torch.randn(5, *n, generator=generator, requires_grad=True) for n in ((), (7,)))
+    kept = torch.ones(5, 7, dtype=torch.bool)
+    loss = objectives()[contrast].loss
+    assert loss is not None
+    every = contrastive_per_row(positive, negative, kept, 0.1, contrast)  # type: ignore[arg-type]
+    torch.testing.assert_close(every, loss(-positive, -negative))
+    kept[:, 3:] = False
+    kept[4] = False
+    some = contrastive_per_row(positive, negative, kept, 0.1, contrast)  # type: ignore[arg-type]
+    some.sum().backward()
+    assert negative.grad is not None
+    assert bool((negative.grad[:, 3:] == 0).all())
+    assert bool(torch.isfinite(negative.grad).all() and torch.isfinite(positive.grad).all())  # type: ignore[arg-type]
+    assert float(some[4]) == 0
 
 
 @pytest.mark.parametrize(("name", "value"), [("infonce", math.log(64)), ("bt", math.log(2)), ("dsm", 1.0)])

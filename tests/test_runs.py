@@ -20,12 +20,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from energydiag import heads
 from energydiag.discovery import discover
 from energydiag.errors import EnergydiagError, UnreadableFile, UsageError
 from energydiag.heads import ALL_FORMS, head_form
-from energydiag.losses import chance_loss
 from energydiag.models.energy_head import activate
+from energydiag.objectives import infonce_floor
 from energydiag.pipeline import inspect_run
 from energydiag.results import Diagnosis, Measurement
 from energydiag.runs import NAMES, RunLog, Series, Told, limits_of, measure_run, read_run
@@ -287,10 +286,10 @@ def test_the_ranges_are_those_of_the_heads() -> None:
 @pytest.mark.parametrize("head", [form.name for form in ALL_FORMS])
 def test_limits_are_those_of_the_losses(head: str) -> None:
     log = log_of({"batch_size": "64", "head": head, "tau": "0.3"}, loss=[1.0])
-    limits = limits_of(log, Told())
+    limits, reach = limits_of(log, Told()), head_form(head).activation.energy_range
     assert limits.chance is not None
-    assert limits.chance.value == pytest.approx(chance_loss(63))
-    assert limits.floor == pytest.approx(heads.floor(63, head_form(head).activation.energy_range, 0.3))
+    assert limits.chance.value == pytest.approx(math.log(64))
+    assert limits.floor == pytest.approx(infonce_floor(63, (reach or math.inf) / 0.3))
     assert not limits.unknown
 
 

@@ -96,13 +96,7 @@ def inspect(
     if kept.episode is None:
         notes.append("The dump names no episodes; intervals take samples as independent and may be too narrow.")
     settings = MeasuringSettings(tau=tau or 1.0, swap_size=swap_size, seed=seed)
-    found = infer_of_model(
-        objective,
-        energy.settings,
-        (name for name, _ in energy.module.named_parameters()),
-        built_in=energy.architecture in architectures(),
-        has_temperature=tau is not None,
-    )
+    found = objective_of(energy, objective, tau)
     with left_as_found(energy.module):
         energy.module.eval()
         energy, assumed = signed(energy, kept)
@@ -209,6 +203,26 @@ def positive_number(text: str) -> float | None:
     except ValueError:
         return None
     return value if 0 < value < math.inf else None
+
+
+def objective_of(energy: EnergyFunction, stated: str | None, tau: float | None) -> Inferred:
+    """What an energy function was trained with.
+
+    Args:
+        energy: The function.
+        stated: What the user says; None: as its settings, its parameters or its architecture tell.
+        tau: Temperature of training, where it is known.
+
+    Raises:
+        UsageError: ``stated`` names no objective.
+    """
+    return infer_of_model(
+        stated,
+        energy.settings,
+        (name for name, _ in energy.module.named_parameters()),
+        built_in=energy.architecture in architectures(),
+        has_temperature=tau is not None,
+    )
 
 
 def suited_temperature(energy: EnergyFunction, batch: Batch) -> float:

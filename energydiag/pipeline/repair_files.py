@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from energydiag.atomic import is_unfinished, sweep, write_text
 from energydiag.batches import read_batch
@@ -15,11 +15,12 @@ from energydiag.fixes.planning import Planned
 from energydiag.folder_lock import FolderLock, is_lock
 from energydiag.pipeline.arms import Progress
 from energydiag.pipeline.identifying import identified, shared_form
-from energydiag.pipeline.inspecting import IDENTIFYING_TAU, positive_number, suited_temperature, with_file
+from energydiag.pipeline.inspecting import IDENTIFYING_TAU, objective_of, positive_number, suited_temperature, with_file
 from energydiag.pipeline.inspecting_run import inspect_run
 from energydiag.pipeline.loading import ModelOptions, open_checkpoint
 from energydiag.pipeline.repairing import RepairOptions, assist, examine, fix_and_retrain, plan_repair
 from energydiag.pipeline.splitting import split_by_episode
+from energydiag.plan import Contrast
 from energydiag.results import Repair
 from energydiag.training.ranks import Ranks
 
@@ -116,7 +117,9 @@ def repair_checkpoint(
         of_run = None if log is None else inspect_run(log)
         lock = own_folder(out, resume=options.resume) if ranks.is_first and not dry_run else None
     chosen = tau or positive_number(energy.settings.get("tau", "")) or suited_temperature(energy, train_batch)
-    options = replace(options, base=replace(options.base, tau=chosen))
+    trained_with = objective_of(energy, None, tau).objective.name
+    contrast = next((one for one in get_args(Contrast) if one == trained_with), options.base.contrast)
+    options = replace(options, base=replace(options.base, tau=chosen, contrast=contrast))
     options = options if of_run is None else replace(options, log=of_run.measurements)
     if not ranks.is_first:
         if not dry_run:

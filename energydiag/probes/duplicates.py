@@ -33,7 +33,8 @@ def repeats(numbers_N: np.ndarray) -> np.ndarray:
 
 def equals(numbers_N: np.ndarray) -> np.ndarray:
     """How many samples have each sample's number, itself included, ``[N]`` int."""
-    return np.bincount(numbers_N)[numbers_N]
+    counts: np.ndarray = np.bincount(numbers_N)[numbers_N]
+    return counts
 
 
 def row_keys(values: Tensor) -> list[bytes]:

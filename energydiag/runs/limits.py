@@ -93,7 +93,7 @@ def limits_of(log: RunLog, told: Told) -> Limits:
     )
     clues = replace(clues_of(log, setting), softmax=_softmax_setting(config, told, tau))
     found = infer(told.objective, config, clues)
-    own_loss = config.get("contrast", "joint") == "joint"
+    own_loss = config.get("contrast") not in ("decoupled", "debiased")
     chance = _chance(found, setting, clues, log) if own_loss else None
     if not own_loss:
         negatives, why = None, f"the {config['contrast']} loss has other limits than InfoNCE"
