@@ -17,6 +17,7 @@ from energydiag.results import Finding, Severity
 from energydiag.rules import judge
 from energydiag.rules.rule import rules
 from energydiag.runs import Told, limits_of, measure_run
+from energydiag.runs.names import LOSSES
 from energydiag.runs.trends import LEAST
 
 FAMILY = "ED7"
@@ -70,7 +71,7 @@ class Judge:
         """What is believed now; nothing at looks at which the rules are not asked."""
         self._looks += 1
         log = history.run_log(config)
-        losses = [log.series[name] for name in ("loss", "info_nce") if name in log.series]
+        losses = [log.series[name] for name in LOSSES if name in log.series]
         if not losses or MARK not in history.names:
             return ()
         broken = sum(int((~np.isfinite(series.value)).sum()) for series in losses)
@@ -78,8 +79,9 @@ class Judge:
             return ()
         self._broken = broken
         self._next = max(self._looks + 1, int(np.ceil(self._looks * _APART)))
-        answer = measure_run(log, limits_of(log, self._told))
-        found = judge(answer.measurements, (FAMILY,)).findings
+        limits = limits_of(log, self._told)
+        answer = measure_run(log, limits)
+        found = judge(answer.measurements, (FAMILY,), objective=limits.objective.objective).findings
         codes = {finding.code for finding in found}
         self._in_a_row = Counter({code: self._in_a_row[code] + 1 for code in codes})
         enough = self._looks >= LEAST

@@ -85,6 +85,7 @@ class Monitor:
         every: Steps between two looks.
         tau: Temperature of the loss; with ``batch_size``, floor and chance of InfoNCE are known.
         batch_size: Contexts per step whose actions are each other's negatives.
+        objective: What it is trained with, by a name of `energydiag.objectives`; None: inferred from the log.
         head: The head's form, by a name of `energydiag.heads`; None: found by watching the model.
         sign: ``"score"`` where high means good; None: an energy, or a score where the answer's name says so.
         candidates: Whether the model takes actions ``[B, N, H, A]`` and answers with ``[B, N]``.
@@ -114,6 +115,7 @@ class Monitor:
         *,
         tau: float | None = None,
         batch_size: int | None = None,
+        objective: str | None = None,
         head: str | None = None,
         sign: Sign | None = None,
         candidates: bool = False,
@@ -135,7 +137,7 @@ class Monitor:
         if head is not None:
             head_form(head)  # says what cannot be
         self.folder = Path(folder)
-        told = Told(batch_size=batch_size, tau=tau)
+        told = Told(batch_size=batch_size, tau=tau, objective=objective)
         limits_of(RunLog({}, {}, {}, "", "jsonl", "", 0), told)  # says what cannot be
         self._alert_on, self._stop_on = _wanted("alert_on", alert_on), _wanted("stop_on", stop_on)
         self._energy = _energy(model, sign, candidates)
@@ -149,7 +151,11 @@ class Monitor:
         self._forwarding = Forwarding(writer, self._tell)
         self._settings: dict[str, Any] = {
             **(config or {}),
-            **{name: value for name, value in (("tau", tau), ("batch_size", batch_size), ("head", head)) if value},
+            **{
+                name: value
+                for name, value in (("tau", tau), ("batch_size", batch_size), ("head", head), ("objective", objective))
+                if value
+            },
         }
         self._pending = Pending(self._tell)
         self._said: set[str] = set()

@@ -67,7 +67,7 @@ def inspect_run(
         objective=limits.objective.objective,
         unmeasured=answer.skipped,
     )
-    asked = (*judged.open, *(() if select else questions(log, limits, answer.measurements, judged.findings)))
+    asked = (*judged.open, *questions(log, limits, answer.measurements, judged.findings))
     return RunDiagnosis(
         verdict=verdict_of(judged.findings, asked),
         run=_describe(log, limits),

@@ -35,7 +35,7 @@ _CONSTANT = Threshold(0.5, "heuristic: half of the log in one value, digit by di
 _LEARNED = Threshold(1 / 3, "heuristic: a third of the first loss is far below where it began")
 _CHANCE = Threshold(0.05, "plateau-at-chance's: a twentieth of the way from chance to 0")
 _RANKS = Threshold(0.5, "heuristic: a ranking that is right for half of the samples was learned")
-_POINTS = Threshold(8, "heuristic: of fewer points no trend can be told")
+_POINTS = Threshold(20, "sparse-log's: of fewer points no end can be told from a beginning")
 
 _RANKINGS = ("top1", "auroc", "validation_top1", "validation_auroc")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from energydiag.errors import UsageError
 from energydiag.heads import head_form
-from energydiag.objectives import Chance, Clues, Inferred, Setting, candidates_of, infer
+from energydiag.objectives import Chance, Clues, Inferred, Setting, candidates_of, infer, objective_named
 from energydiag.runs.log import RunLog, Series
 from energydiag.runs.names import LOSSES
 from energydiag.runs.trends import tail
@@ -188,6 +188,8 @@ def _unknown(
 
 
 def _check(told: Told) -> None:
+    if told.objective is not None:
+        objective_named(told.objective)
     if told.batch_size is not None and told.batch_size < 1:
         raise UsageError(f"A batch of {told.batch_size} is none.", "give the --batch-size of training.")
     if told.negatives is not None and told.negatives < 1:
