@@ -61,5 +61,6 @@ RULE = Rule(
     ),
     thresholds={"floor share": _SHARE, "floor gap": _GAP, "falling": _FALLING},
     judge=_judge,
+    explains=("ED724",),
     fixes=("linear-head", "fresh-weights", "softplus-head", "rescaled-head", "lower-temperature"),
 )

@@ -56,6 +56,6 @@ RULE = Rule(
     evidence=("run.objective.last", "run.top1.last"),
     thresholds={"ranks": _RANKS, "unsure": _UNSURE},
     judge=_judge,
-    explains=("ED702",),
+    symptom=True,
     fixes=("lower-temperature", "clamped-temperature", "linear-head"),
 )
