@@ -122,6 +122,12 @@ def test_duplicates_against_a_loop() -> None:
     for name, of in (("duplicate_contexts", keys), ("duplicate_rate", together)):
         again = [of[i] in of[:i] for i in range(len(of))]
         assert found[name].value == pytest.approx(np.mean(again))
+    keys_of = list(zip(keys, [action.numpy().tobytes() for action in actions], strict=True))
+    shared = [
+        np.mean([one[1] == other[1] and one[0] != other[0] for j, other in enumerate(keys_of) if j != i])
+        for i, one in enumerate(keys_of)
+    ]
+    assert found["repeated_actions"].value == pytest.approx(np.mean(shared))
     assert found["duplicate_contexts"].value == 0.5
     assert found["duplicate_rate"].value == pytest.approx((SAMPLES - 5) / (2 * SAMPLES))
 
@@ -394,6 +400,7 @@ def test_averages_have_intervals_and_the_probe_says_the_same() -> None:
     batch = recorded()
     found = measure(batch)
     counts = {"samples", "episodes", "steps", "action_dimensions", "context_tokens", "constant_dimensions"}
+    counts.add("distinct_actions")
     shares_of_the_dump = {"nonfinite_fraction", "all_padded_fraction", "context_scale_ratio"}
     for name, measurement in found.items():
         assert (measurement.ci95 is None) == (name in counts | shares_of_the_dump), name

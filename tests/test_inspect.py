@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from parts import ConcatMLP, make_batch, make_head
 from torch import Tensor, nn
 
 from energydiag.errors import InvalidBatch, ModelFailed, UsageError
+from energydiag.losses import info_nce_per_row
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.pipeline import inspect
+from energydiag.probes.temperature import best_temperature
 from energydiag.results import (
     CheckpointDiagnosis,
 )
@@ -67,9 +70,23 @@ def test_a_model_that_runs_row_by_row_is_told() -> None:
     assert len(notes) == 1
 
 
-def test_an_assumed_temperature_is_told_and_a_given_one_is_not() -> None:
-    assert any("τ = 0.5 was assumed" in note for note in diagnose(make_head()).notes)
-    assert not any("assumed" in note for note in diagnose(make_head(), tau=0.3).notes)
+def test_without_a_temperature_the_best_one_is_taken_and_not_judged() -> None:
+    best, given = diagnose(make_head()), diagnose(make_head(), tau=0.3)
+    assert any("which suits them best, and no rule judges it" in " ".join(note.split()) for note in best.notes)
+    assert not any("suits" in note for note in given.notes)
+    assert (best.checkpoint.temperature, given.checkpoint.temperature) == ("best", "given")
+    assert value(best, "loss.swap") <= value(given, "loss.swap")
+    reasons = {skipped.name: skipped.reason for skipped in best.skipped}
+    assert all("temperature of training is not known" in reasons[code] for code in ("ED103", "ED204", "ED205"))
+
+
+def test_the_best_temperature_is_that_of_a_fine_grid() -> None:
+    table = torch.randn(2, 9, 9, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    table = table - 2 * torch.eye(9)
+    grid = torch.logspace(-3, 3, 4001, dtype=torch.float64)
+    losses = [float(torch.stack([info_nce_per_row(one, tau) for one in table]).mean()) for tau in grid]
+    assert best_temperature(1000 * table + 5) == pytest.approx(1000 * float(grid[int(np.argmin(losses))]), rel=0.01)
+    assert best_temperature(torch.zeros(1, 4, 4)) == 1.0
 
 
 def test_energies_that_are_not_finite_are_found_and_the_rest_is_skipped() -> None:

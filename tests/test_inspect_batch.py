@@ -36,7 +36,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> object:
 def test_the_sample_dump_is_fine() -> None:
     found = inspect_batch(SAMPLE)
     assert found.verdict == "healthy"
-    assert not found.inconclusive
+    assert not found.open
     assert found.batch.episodes == 72
     assert all(m.name.startswith("data.") and m.source == "data" for m in found.measurements)
     assert all(s.name.startswith(("ED6", "data.")) for s in found.skipped)
@@ -86,6 +86,7 @@ def test_one_episode_is_too_little_to_tell(tmp_path: Path, monkeypatch: pytest.M
     assert run(monkeypatch, *arguments) == 0
     assert run(monkeypatch, *arguments, "--inconclusive-fails") == 3
     result = json.loads(saved.read_text())
-    assert "too few episodes" in result["inconclusive"][0]["reason"]
+    assert result["verdict"] == "undetermined"
+    assert any("fewer than 4 episodes" in question["missing"] for question in result["open"])
     unsure = {m["name"] for m in result["measurements"] if m["unsure"]}
     assert "auroc.swap" in unsure

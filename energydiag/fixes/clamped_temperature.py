@@ -24,7 +24,7 @@ def _edit(plan: TrainingPlan, _patient: Patient) -> TrainingPlan | Refusal:
 
 FIX = Fix(
     name="clamped-temperature",
-    handles=("ED103", "ED204", "ED205", "ED302", "ED707", "ED718"),
+    handles=("ED103", "ED204", "ED205", "ED302", "ED707", "ED718", "ED724"),
     changes="τ is learned, within [0.01, 10]",
     edit=_edit,
 )

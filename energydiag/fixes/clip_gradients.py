@@ -27,7 +27,7 @@ def _edit(plan: TrainingPlan, _patient: Patient) -> TrainingPlan | Refusal:
 
 FIX = Fix(
     name="clip-gradients",
-    handles=("ED104", "ED108", "ED302", "ED703", "ED707", "ED715"),
+    handles=("ED104", "ED108", "ED302", "ED703", "ED707", "ED715", "ED725"),
     changes="gradient norm at most 0.3",
     edit=_edit,
 )

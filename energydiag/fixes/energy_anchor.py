@@ -30,7 +30,7 @@ def _edit(plan: TrainingPlan, patient: Patient) -> TrainingPlan | Refusal:
 
 FIX = Fix(
     name="energy-anchor",
-    handles=("ED107", "ED108", "ED205", "ED302", "ED705", "ED707"),
+    handles=("ED107", "ED108", "ED205", "ED302", "ED705", "ED707", "ED725"),
     changes="0.001·E² added to the loss",
     edit=_edit,
 )

@@ -28,7 +28,7 @@ def _edit(plan: TrainingPlan, patient: Patient) -> TrainingPlan | Refusal:
 
 FIX = Fix(
     name="false-negative-filter",
-    handles=("ED201", "ED603", "ED719"),
+    handles=("ED201", "ED603", "ED609", "ED719"),
     changes="swap pairs closer than the policy's error are no negatives",
     edit=_edit,
 )

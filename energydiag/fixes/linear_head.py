@@ -37,7 +37,7 @@ def _edit(plan: TrainingPlan, patient: Patient) -> TrainingPlan | Refusal:
 
 FIX = Fix(
     name="linear-head",
-    handles=("ED101", "ED102", "ED103", "ED204", "ED301", "ED303", "ED702"),
+    handles=("ED101", "ED102", "ED103", "ED204", "ED301", "ED303", "ED702", "ED724"),
     changes="E = raw instead of the head's activation, τ = 1, anchor 0.001·E²",
     edit=_edit,
 )

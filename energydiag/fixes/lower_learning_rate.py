@@ -27,7 +27,7 @@ def _edit(plan: TrainingPlan, patient: Patient) -> TrainingPlan | Refusal:
 
 FIX = Fix(
     name="lower-learning-rate",
-    handles=("ED102", "ED104", "ED108", "ED302", "ED703", "ED704", "ED710", "ED715", "ED720"),
+    handles=("ED102", "ED104", "ED108", "ED302", "ED703", "ED704", "ED710", "ED715", "ED720", "ED725"),
     changes="learning rate ×0.1",
     edit=_edit,
 )

@@ -25,4 +25,9 @@ def _edit(plan: TrainingPlan, _patient: Patient) -> TrainingPlan | Refusal:
     return replace(plan, tau=min(plan.tau, TAU))
 
 
-FIX = Fix(name="lower-temperature", handles=("ED103", "ED201", "ED204", "ED702"), changes="τ = 0.3 at most", edit=_edit)
+FIX = Fix(
+    name="lower-temperature",
+    handles=("ED103", "ED201", "ED204", "ED702", "ED724"),
+    changes="τ = 0.3 at most",
+    edit=_edit,
+)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 _REACH = math.log(1e4)
@@ -25,6 +24,8 @@ def best_temperature(energy_KCC: Tensor) -> float:
     Returns:
         τ > 0; 1 where no row is finite or all energies are equal.
     """
+    from scipy.optimize import minimize_scalar  # a tenth of a second that only this needs
+
     table = energy_KCC.double()
     kept_KC = torch.isfinite(table).all(dim=2)
     own = table.diagonal(dim1=1, dim2=2)

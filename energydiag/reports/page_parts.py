@@ -144,7 +144,7 @@ def questions_section(diagnosis: Diagnosis) -> Section | None:
     rows: list[list[str | Cell]] = [
         [
             one.question,
-            Cell(one.could_be or "nothing more", badge=tone(one.could_be or "")),
+            Cell(one.could_be or "no effect", badge=tone(one.could_be or "")),
             one.missing,
             Cell(one.answer),
         ]
