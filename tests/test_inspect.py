@@ -71,7 +71,7 @@ def test_a_model_that_runs_row_by_row_is_told() -> None:
 
 
 def test_without_a_temperature_the_best_one_is_taken_and_not_judged() -> None:
-    best, given = diagnose(make_head()), diagnose(make_head(), tau=0.3)
+    best, given = diagnose(make_head(), objective="infonce"), diagnose(make_head(), tau=0.3)
     assert any("which suits them best, and no rule judges it" in " ".join(note.split()) for note in best.notes)
     assert not any("suits" in note for note in given.notes)
     assert (best.checkpoint.temperature, given.checkpoint.temperature) == ("best", "given")

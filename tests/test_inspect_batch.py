@@ -86,7 +86,7 @@ def test_one_episode_is_too_little_to_tell(tmp_path: Path, monkeypatch: pytest.M
     assert run(monkeypatch, *arguments) == 0
     assert run(monkeypatch, *arguments, "--inconclusive-fails") == 3
     result = json.loads(saved.read_text())
-    assert result["verdict"] == "undetermined"
+    assert {finding["code"] for finding in result["findings"]} <= {"ED309", "ED503"}  # what weights alone tell
     assert any("fewer than 4 episodes" in question["missing"] for question in result["open"])
     unsure = {m["name"] for m in result["measurements"] if m["unsure"]}
     assert "auroc.swap" in unsure
