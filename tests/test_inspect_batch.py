@@ -87,6 +87,6 @@ def test_one_episode_is_too_little_to_tell(tmp_path: Path, monkeypatch: pytest.M
     assert run(monkeypatch, *arguments, "--inconclusive-fails") == 3
     result = json.loads(saved.read_text())
     assert {finding["code"] for finding in result["findings"]} <= {"ED309", "ED503"}  # what weights alone tell
-    assert any("fewer than 4 episodes" in question["missing"] for question in result["open"])
+    assert any("too few episodes" in question["missing"] for question in result["open"])
     unsure = {m["name"] for m in result["measurements"] if m["unsure"]}
     assert "auroc.swap" in unsure
