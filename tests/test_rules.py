@@ -210,7 +210,9 @@ def test_a_measurement_that_failed_leaves_a_question_open() -> None:
     judged = judge(
         (), unmeasured=[Skipped("separation", "the model raised", failed=True), Skipped("padding", "no mask")]
     )
-    assert [(question.question, question.could_be) for question in judged.open] == [("What is separation?", "critical")]
+    assert [(question.question, question.could_be) for question in judged.open] == [
+        ("What does separation say?", "critical")
+    ]
     assert judged.verdict == "undetermined"
 
 

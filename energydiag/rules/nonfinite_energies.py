@@ -40,9 +40,8 @@ def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
         return Judgement(
             "critical",
             f"{percent(share.value)} of the energies are NaN or infinite{where}.",
-            "Weights or activations overflowed; the checkpoint was saved after training had diverged."
-            if share.value > _MOST.value
-            else "These inputs make a value inside the model overflow, or one that is not defined.",
+            _why(share, given.get("weights.nonfinite")),
+            () if share.value > _MOST.value else None,
         )
     if nearby is not None and nearby.value > 0:
         return Judgement(
@@ -55,12 +54,25 @@ def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     return None
 
 
+def _why(share: Measurement, weights: Measurement | None) -> str:
+    """What stands behind it, as far as the checkpoint shows."""
+    if weights is not None and weights.value > 0:
+        return (
+            f"{percent(weights.value)} of the weights are NaN or infinite: the checkpoint was saved after an update "
+            "with such a gradient. Its log shows whether something grew before that step (ED703); go back to a "
+            "checkpoint from before it."
+        )
+    if share.value > _MOST.value:
+        return "The weights are finite: something inside the model overflows, or is not defined, for nearly all inputs."
+    return "These inputs make a value inside the model overflow, or one that is not defined."
+
+
 RULE = Rule(
     code="ED104",
     name="nonfinite-energies",
     needs=("head.nonfinite_fraction",),
-    optional=("head.nonfinite_samples", "head.nonfinite_nearby"),
-    evidence=("head.nonfinite_fraction", "head.nonfinite_samples", "head.nonfinite_nearby"),
+    optional=("head.nonfinite_samples", "head.nonfinite_nearby", "weights.nonfinite"),
+    evidence=("head.nonfinite_fraction", "head.nonfinite_samples", "head.nonfinite_nearby", "weights.nonfinite"),
     thresholds={"most": _MOST},
     judge=_judge,
     explains=("ED302", "ED309"),

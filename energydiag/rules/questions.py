@@ -51,12 +51,16 @@ def few_episodes(unsure: Sequence[Measurement], already: Iterable[Open]) -> Iter
 
 
 def failed(skipped: Iterable[Skipped], rules: Iterable[Rule]) -> Iterable[Open]:
-    """Measurements that should have been possible and were not."""
+    """Measurements that should have been possible and were not, together where the reason is the same."""
     read = {name for rule in rules for name in rule.needs}
+    by_reason: dict[str, list[str]] = {}
     for one in skipped:
         if one.failed:
-            # a probe that failed takes all of its measurements with it; one of many is less
-            could_be: Severity | None = "critical" if "." not in one.name else "warning" if one.name in read else None
-            yield Open(
-                f"What is {one.name}?", f"it could not be measured: {one.reason}", "a model that allows it", could_be
-            )
+            by_reason.setdefault(one.reason, []).append(one.name)
+    for reason, names in by_reason.items():
+        # a probe that failed takes all of its measurements with it; one of many is less
+        whole = any("." not in name for name in names)
+        could_be: Severity | None = "critical" if whole else "warning" if read.intersection(names) else None
+        does, they = ("does", "it") if len(names) == 1 else ("do", "they")
+        question, missing = f"What {does} {', '.join(names)} say?", f"{they} could not be measured: {reason}"
+        yield Open(question, missing, "a model and samples that allow it", could_be)
