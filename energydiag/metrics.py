@@ -534,6 +534,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("run.objective.floor", "the least that this head can reach", healthy="far below the loss", roles=("key",)),
     Metric("run.objective.slope_last_half", "how far the objective moved over the second half"),
     Metric("run.objective.moved", "how far its running mean ever moved, over its largest", "1", "far above 0"),
+    Metric("run.objective.late_fall", "share of its second tenth that is gone at the end", "1"),
     Metric("run.objective.constant_end", "share of the points, at the end, that are equal digit by digit", "1", "0"),
     Metric("run.objective.zeros", "share of the points that are exactly 0", "1", "0"),
     Metric("run.objective.below_zero", "share of the points below 0, which it cannot be", "1", "0"),
@@ -569,6 +570,7 @@ METRICS: tuple[Metric, ...] = (
             ("recall", "recall among the first few"),
             ("auroc", "AUROC"),
             ("average_precision", "average precision"),
+            ("correlation", "correlation or R²"),
         )
     ),
     Metric(

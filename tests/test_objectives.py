@@ -214,6 +214,7 @@ FALLING = 4 * np.exp(-5 * T) + 0.1 + NOISE
         ({"loss": FALLING, "accuracy": 0.2 + T}, "ED722"),
         ({"loss": 5.16 + 5 * np.exp(-30 * T) + NOISE, "logit_bias": -8 - T, "val/R@5": 0.02}, "ED723"),
         ({"loss": FALLING, "val_auroc": 0.5 + NOISE}, "ED723"),
+        ({"mse": 4 + 40 * np.exp(-9 * T), "r2": NOISE / 10 - 3 * np.exp(-9 * T)}, "ED723"),
         ({"nce_loss": 4.85 - 0.95 * (1 - np.exp(-20 * T)), "top1": np.minimum(0.9, 10 * T)}, "ED724"),
         ({"loss": -np.exp(20 * T), "pos_out": -np.exp(20 * T), "neg_out": 2 * np.exp(20 * T)}, "ED725"),
     ],
@@ -234,6 +235,9 @@ def test_a_broken_log_is_named(tmp_path: Path, columns: dict[str, object], first
         {"loss": 0.02 * np.sin(40 * T), "pos_out": 0.1 + NOISE, "neg_out": 0.12 - NOISE},
         {"initial_loss": 3 + NOISE, "final_step_loss": 3 * np.exp(-5 * T) + 0.2},
         {"top1": 0.9 * T, "grad_norm": 1.0 + NOISE},
+        {"train_nll": 23 - 36 * (1 - np.exp(-5 * T)) + NOISE},
+        {"losses/qf_loss": FALLING, "losses/q_values": T},
+        {"distance/mse": FALLING},
         {"rewards/chosen": 2 * T, "rewards/rejected": -T, "rewards/accuracies": 0.5 + 0.5 * T},
     ],
 )
@@ -246,6 +250,7 @@ def test_a_sound_log_of_any_objective_is_healthy(tmp_path: Path, columns: dict[s
     ("columns", "missing"),
     [
         ({"loss": 5.2 - 1.6 * (1 - np.exp(-9 * T)) + NOISE}, "no top-1 accuracy"),
+        ({"mse": 4 + 40 * np.exp(-30 * T) + NOISE}, "no top-1 accuracy"),
         ({"loss": np.where(T < 0.35, FALLING, np.nan), "lr": 1e-3}, "34% of the logged steps"),
     ],
 )

@@ -29,7 +29,7 @@ def _fits(clues: Clues) -> Fit:
         return Fit(3, f"`{name}` was logged")
     if clues.lowest is not None and clues.lowest < 0 and {"energy_positive", "energy_negative"} & clues.columns.keys():
         return Fit(2, f"the loss is below 0 ({clues.lowest:.3g}) beside energies")
-    if clues.lowest is not None and clues.lowest < 0:
+    if clues.lowest is not None and clues.lowest < 0 and not clues.named("nll", "likelihood", "elbo"):
         return Fit(1, f"the loss is below 0 ({clues.lowest:.3g})")
     return NO_FIT
 

@@ -1,4 +1,8 @@
-"""Regression of a cost, a distance or a return: ``(E − y)²``. Predicting the mean costs the variance of y."""
+"""Regression of a cost, a distance or a return: ``(E − y)²``.
+
+Predicting the mean costs the variance of y, which the log does not tell: a loss that fell may have learned that alone.
+Only a loss that goes on falling long after the beginning shows more.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,7 @@ OBJECTIVE = Objective(
     floor=no_floor,
     improved="held-out R² and rank correlation rise",
     fits=_fits,
-    learned=0.5,
+    starts_at_chance=False,
+    learned=None,
     not_asked=ONLY_NEAR,
 )

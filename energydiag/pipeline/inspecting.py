@@ -17,7 +17,7 @@ from energydiag import __version__
 from energydiag.batch import Batch
 from energydiag.batches import read_batch
 from energydiag.energies.pairs import Pairs
-from energydiag.errors import InvalidBatch, UsageError
+from energydiag.errors import InvalidBatch, ModelFailed, UsageError
 from energydiag.files.names import shown
 from energydiag.models.build import architectures
 from energydiag.models.calling import DIRECT
@@ -103,7 +103,7 @@ def inspect(
         notes += [assumed] if assumed else []
         evidence = Evidence(energy, kept, whole, settings)
         if tau is None:
-            source, tau = "best", best_temperature(evidence.swap.energy)
+            source, tau = "best", _best_temperature(evidence)
             evidence.settings = replace(settings, tau=tau)
             notes.append(
                 f"The temperature of training is not known (--tau); energies are measured at τ = {tau:.3g}, which "
@@ -203,6 +203,14 @@ def positive_number(text: str) -> float | None:
     except ValueError:
         return None
     return value if 0 < value < math.inf else None
+
+
+def _best_temperature(evidence: Evidence) -> float:
+    """The temperature that suits the energies best; 1 where the model gives none, which the probes report."""
+    try:
+        return best_temperature(evidence.swap.energy)
+    except ModelFailed:
+        return 1.0
 
 
 def objective_of(energy: EnergyFunction, stated: str | None, tau: float | None) -> Inferred:

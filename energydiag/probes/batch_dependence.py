@@ -3,7 +3,8 @@
 ``conditioning.batch_dependence``: the mean absolute difference between the energy of a sample with the expert's action
 in a call of its own and in one call with all of them, over the standard deviation of E over all swap pairs, on at most
 32 samples. What rounding explains counts as 0: a call of one row may add up its sums in another order. A model that
-cannot be called with one row is called with two, of which the second is another sample.
+cannot be called with one row is called with two, of which the second is another sample; where it cannot be measured on
+pairs for that reason, the energies of the one call have the standard deviation.
 
 A model whose energies differ from call to call is left out, since noise cannot be told from the other rows there.
 """
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from energydiag.batch import Batch
 from energydiag.energies.pairs import Pairs
+from energydiag.errors import ModelFailed
 from energydiag.models.energy_function import EnergyFunction
 from energydiag.probes.attempt import all_skipped, attempt
 from energydiag.probes.effects import CONSTANT, energy_spread
@@ -32,12 +34,15 @@ _NAME = "conditioning.batch_dependence"
 
 
 def _measure(evidence: Evidence) -> Answer:
-    evidence.require_finite()
     return attempt((_NAME,), lambda: _dependence(evidence))
 
 
 def _dependence(evidence: Evidence) -> Answer:
-    part = evidence.batch.take(evidence.batch.spread(MOST_SAMPLES))
+    try:
+        batch, spread = evidence.batch, energy_spread(evidence.swap.energy)
+    except ModelFailed:  # a model whose rows are coupled may refuse to be called with one
+        batch, spread = evidence.given, 0.0
+    part = batch.take(batch.spread(MOST_SAMPLES))
     together, again = (plain_energies(evidence.energy, part) for _ in range(2))
     alone = alone_energies(evidence.energy, part)
     rounding = ROUNDINGS * torch.finfo(evidence.energy.dtype).eps * float(torch.cat((together, alone)).abs().max())
@@ -45,7 +50,7 @@ def _dependence(evidence: Evidence) -> Answer:
         return all_skipped((_NAME,), "the model answers differently from call to call")
     shift = (alone - together).abs()
     shift[shift <= rounding] = 0.0
-    spread = energy_spread(evidence.swap.energy) or energy_spread(together.to(evidence.swap.energy.dtype))
+    spread = spread or energy_spread(together)
     if spread == 0:
         return all_skipped((_NAME,), CONSTANT)
     resampler = Resampler(part.groups.numpy(), evidence.settings.seed)

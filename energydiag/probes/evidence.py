@@ -110,7 +110,7 @@ class Evidence:
 
     def __init__(self, energy: EnergyFunction, batch: Batch, whole: Batch, settings: MeasuringSettings) -> None:
         self.energy = energy
-        self._given = batch
+        self.given = batch
         self.whole = whole
         self.settings = settings
 
@@ -122,7 +122,7 @@ class Evidence:
         except torch.OutOfMemoryError:
             raise
         except Exception:  # whoever asks for the energies themselves is told why there are none
-            return torch.zeros(len(self._given), dtype=torch.bool)
+            return torch.zeros(len(self.given), dtype=torch.bool)
         return nonfinite_samples(swap.energy, swap.index, own[:, 0])
 
     @functools.cached_property
@@ -130,8 +130,8 @@ class Evidence:
         """The samples that are measured: those with finite energies, where these are the most; else all."""
         whole = ~self.broken
         if bool(whole.all()) or int(whole.sum()) < max(2, len(whole) / 2):
-            return self._given
-        return self._given.select(torch.nonzero(whole).reshape(-1))
+            return self.given
+        return self.given.select(torch.nonzero(whole).reshape(-1))
 
     def _generator(self, purpose: int) -> torch.Generator:
         return torch.Generator().manual_seed(self.settings.seed * 1009 + purpose)
@@ -139,15 +139,17 @@ class Evidence:
     @functools.cached_property
     def reading(self) -> HeadReading:
         """What stands at the end of the model."""
-        some = self._given.take(torch.arange(min(2, len(self._given))))
-        pairs = Pairs(some.hidden, some.actions, some.pad_mask, shared=True).to(self.energy.device, self.energy.dtype)
-        return read_head(self.energy, pairs.hidden, pairs.actions, pairs.pad_mask)
+        return read_head(self.energy, self._some.hidden, self._some.actions, self._some.pad_mask)
+
+    @functools.cached_property
+    def _some(self) -> Pairs:
+        """The first two samples with the expert's actions."""
+        some = self.given.take(torch.arange(min(2, len(self.given))))
+        return Pairs(some.hidden, some.actions, some.pad_mask, shared=True).to(self.energy.device, self.energy.dtype)
 
     @functools.cached_property
     def _entered(self) -> tuple[tuple[str, ...], Tensor]:
-        some = self._given.take(torch.arange(min(2, len(self._given))))
-        pairs = Pairs(some.hidden, some.actions, some.pad_mask, shared=True).to(self.energy.device, self.energy.dtype)
-        return entered_modules(self.energy, pairs)
+        return entered_modules(self.energy, self._some)
 
     @property
     def entered(self) -> tuple[str, ...]:
@@ -158,7 +160,7 @@ class Evidence:
     def unused(self) -> frozenset[str]:
         """Names of modules that take no part in the energy; none where the model does not run."""
         try:
-            return unused_modules(self.energy, *self._entered)
+            return unused_modules(self.energy, self._some, *self._entered)
         except torch.OutOfMemoryError:
             raise
         except Exception:  # whoever asks for energies is told
@@ -172,11 +174,11 @@ class Evidence:
 
     @functools.cached_property
     def _first(self) -> _Pass:
-        return self._pass_over(self._given)
+        return self._pass_over(self.given)
 
     @functools.cached_property
     def _contexts(self) -> _Pass:
-        return self._first if self.batch is self._given else self._pass_over(self.batch)
+        return self._first if self.batch is self.given else self._pass_over(self.batch)
 
     @property
     def batching(self) -> str | None:

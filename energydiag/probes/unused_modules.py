@@ -1,11 +1,12 @@
-"""Modules that a model holds and never uses: no forward pass enters them, and no energy depends on their parameters.
+"""Modules that a model holds and that no energy depends on: never entered, or what they give is thrown away.
 
-What is said of a layer by its weights and gradients says nothing of the energy if the layer takes no part in it.
+What is said of a layer by its weights and gradients says nothing of the energy if the layer takes no part in it. A
+layer that no gradient reaches may still take part, behind a ``detach()``: then other weights give other energies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -40,12 +41,13 @@ def entered_modules(energy: EnergyFunction, pairs: Pairs) -> tuple[tuple[str, ..
     return tuple(dict.fromkeys(entered)), energies
 
 
-def unused_modules(energy: EnergyFunction, entered: tuple[str, ...], energies: Tensor) -> frozenset[str]:
+def unused_modules(energy: EnergyFunction, pairs: Pairs, entered: tuple[str, ...], energies: Tensor) -> frozenset[str]:
     """Names of the modules with parameters of their own that take no part in these energies.
 
     Args:
         energy: Whose.
-        entered: What `entered_modules` found.
+        pairs: What `entered_modules` was given.
+        entered: What it found.
         energies: Likewise.
     """
     named = {name: p for name, p in energy.module.named_parameters() if p.requires_grad and p.is_floating_point()}
@@ -58,9 +60,29 @@ def unused_modules(energy: EnergyFunction, entered: tuple[str, ...], energies: T
 
     def takes_part(module: str) -> bool:
         # attention's output layer is never entered itself, but gradients reach it
-        return module == "" or module in reached or module in inside
+        if module == "" or module in reached:
+            return True
+        own = [p for name, p in named.items() if name.rpartition(".")[0] == module]
+        return module in inside and _matters(energy, pairs, own, energies)
 
     return frozenset(module for module in owners if not takes_part(module))
+
+
+def _matters(energy: EnergyFunction, pairs: Pairs, parameters: Sequence[Tensor], energies: Tensor) -> bool:
+    """Whether other values of these parameters give other energies; they are put back to the bit."""
+    before = [p.detach().clone() for p in parameters]
+    generator = torch.Generator().manual_seed(0)
+    try:
+        with torch.no_grad():
+            for p in parameters:
+                p.add_(torch.randn(p.shape, generator=generator).to(p) * (1 + p.abs().mean()))
+            with energy.failures(pairs.hidden, pairs.actions, pairs.pad_mask):
+                moved = energy(pairs.hidden, pairs.actions, pairs.pad_mask)
+    finally:
+        with torch.no_grad():
+            for p, own in zip(parameters, before, strict=True):
+                p.copy_(own)
+    return not torch.equal(moved, energies.detach())
 
 
 def is_part_of(name: str, modules: Collection[str]) -> bool:

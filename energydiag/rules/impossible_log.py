@@ -29,7 +29,9 @@ from energydiag.rules.wording import number, percent
 _ONE = Threshold(1.0001, "by definition 1, and rounding")
 
 _RANKINGS = tuple(
-    f"{held_out}{name}" for held_out in ("", "validation_") for name in ("top1", "recall", "auroc", "average_precision")
+    f"{held_out}{name}"
+    for held_out in ("", "validation_")
+    for name in ("top1", "recall", "auroc", "average_precision", "correlation")
 )
 
 

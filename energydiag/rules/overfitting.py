@@ -32,7 +32,7 @@ _LEARNED = Threshold(0.5, "guess: half of the way from chance to 0")
 _KEPT = Threshold(0.85, "heuristic: the held-out ranking ends within a sixth of its best")
 _ROSE = Threshold(0.05, "heuristic: five points in a hundred above where it began")
 
-_RANKINGS = tuple(f"run.validation_{name}" for name in ("top1", "recall", "auroc", "average_precision"))
+_RANKINGS = tuple(f"run.validation_{name}" for name in ("top1", "recall", "auroc", "average_precision", "correlation"))
 
 
 def _improved(given: Mapping[str, Measurement], name: str) -> bool:

@@ -33,7 +33,7 @@ _AT_CHANCE = Threshold(0.05, "heuristic: a twentieth of the way from chance to 1
 _ROSE = Threshold(0.02, "heuristic: two points in a hundred above where it began")
 _LOW = Threshold(0.2, "heuristic: a ranking that begins this high may have been learned before")
 
-_KINDS = ("top1", "recall", "auroc", "average_precision")
+_KINDS = ("top1", "recall", "auroc", "average_precision", "correlation")
 _RANKINGS = (*(f"validation_{name}" for name in _KINDS), *_KINDS)
 
 

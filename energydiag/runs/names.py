@@ -2,8 +2,9 @@
 
 A name matches whole, whatever its case and punctuation, with or without ``train/`` before it, ``_step`` or ``_epoch``
 after it, and the run's name that W&B's export writes before it. For ``validation`` may stand ``val``, ``valid``,
-``eval`` or ``heldout``, in front or behind. Nothing is guessed from parts of names. Of two that fit as well, the one
-that is not a mean over an epoch is taken.
+``eval`` or ``heldout``, in front or behind. A group before a slash may be left out. Nothing else is guessed from parts
+of names, but that the only column with the word loss is the loss. Of two that fit as well, the one that is not a mean
+over an epoch is taken.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ _CONTRAST = (
 _OTHERS = (
     *("siglip_loss", "triplet_loss", "loss_triplet", "margin_loss", "hinge_loss", "bce_loss", "loss_bce", "cd_loss"),
     *("loss_cd", "dsm_loss", "loss_dsm", "score_matching_loss", "ranking_loss", "preference_loss", "reward_loss"),
-    *("mse_loss", "loss_mse", "mse", "regression_loss", "bt_loss"),
+    *("mse_loss", "loss_mse", "mse", "regression_loss", "bt_loss", "hinge", "triplet", "bce", "siglip", "dsm"),
+    *("nll", "nll_loss", "loss_nll", "negative_log_likelihood", "qf_loss", "td_loss", "value_loss", "huber_loss"),
+    *("cross_entropy", "ce", "ce_loss", "cross_entropy_loss", "xent", "l1_loss", "mae", "rmse"),
 )
 """Losses that say which other objective they are of."""
 
@@ -36,7 +39,8 @@ _RECALL = (
     *("recall_5", "acc_5", "r_5", "top5", "top_5", "image_to_text_r_5", "retrieval_r_5", "recall_at_5", "r5", "acc5"),
     *("recall_10", "r_10", "image_to_text_r_10", "recall_at_10", "r10", "hits_10", "top10", "top_10"),
 )
-_MAP = ("map", "mean_average_precision", "average_precision", "mrr", "r2", "spearman", "rank_correlation")
+_MAP = ("map", "mean_average_precision", "average_precision", "mrr")
+_CORRELATION = ("r2", "r_squared", "spearman", "rank_correlation", "pearson", "kendall_tau", "explained_variance")
 _AUROC = ("auroc", "auc", "roc_auc", "energy_auroc", "binary_accuracy")
 _HELD_OUT = "val|valid|validation|eval|heldout|held_out|test"
 
@@ -103,6 +107,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "validation_recall": _held_out(_RECALL),
     "average_precision": _MAP,
     "validation_average_precision": _held_out(_MAP),
+    "correlation": _CORRELATION,
+    "validation_correlation": _held_out(_CORRELATION),
     "saturation": (
         *("slope_saturated_fraction", "saturation", "saturated", "saturated_fraction", "saturation_rate"),
         "energy_saturation",
@@ -117,9 +123,9 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 
 RANKINGS = (
     *("validation_top1", "validation_recall", "validation_auroc", "validation_average_precision"),
-    *("top1", "recall", "auroc", "average_precision"),
+    *("validation_correlation", "top1", "recall", "auroc", "average_precision", "correlation"),
 )
-"""Series that say how well positives are ranked, in [0, 1], held-out ones first."""
+"""Series that say how well positives are ranked, 1 at best, held-out ones first."""
 
 LOSSES = ("final_loss", "info_nce", "objective_loss", "loss")
 """Series that may be the objective; the first that was logged is it."""
@@ -172,7 +178,18 @@ def matched(columns: Iterable[str], given: Mapping[str, str]) -> tuple[dict[str,
         if len(ranked) > 1 and ours != "step":  # a log that counts steps often counts epochs, too
             others = listed([name for *_, name in ranked[1:]])
             notes.append(f"`{cut(ranked[0][-1])}` was taken as {ours}; {others} would fit as well (--map {ours}=NAME).")
+    if not found.keys() & set(LOSSES):
+        called = [name for name, forms in free.items() if name not in found.values() and _is_called_loss(forms)]
+        if len(called) == 1:
+            found["loss"] = called[0]
+            notes.append(f"`{cut(called[0])}` was taken as the loss: no other column has that word (--map loss=NAME).")
     return found, tuple(notes)
+
+
+def _is_called_loss(forms: Iterable[str]) -> bool:
+    """Whether a column's name has the word loss, and none of held-out samples."""
+    words = {word for form in forms for word in form.split("_")}
+    return "loss" in words and not words & {"validation", *_HELD_OUT.split("|")}
 
 
 def _rank(forms: Iterable[str], aliases: tuple[str, ...]) -> tuple[int, int] | None:
@@ -192,6 +209,9 @@ def _forms(name: str) -> Iterable[str]:
         yield bare
         yield re.sub(r"^(train|training)_|_(train|training)$", "", bare)
         yield re.sub(rf"^({_HELD_OUT})_(.+)$|^(.+)_({_HELD_OUT})$", r"validation_\2\3", bare)
+        group, _, last = text.lower().rpartition("/")
+        if group and not re.search(rf"\b({_HELD_OUT})\b", group):  # losses/qf_loss, charts/learning_rate
+            yield re.sub(r"[^a-z0-9]+", "_", last).strip("_")
 
 
 def cut(text: str, most: int = 80) -> str:

@@ -11,6 +11,8 @@ objective was not logged apart, the loss is taken for it.
 * ``run.floor_gap``: (last − floor) / (chance − floor). 0: as low as this head lets it be; 1: nothing learned.
 * ``run.objective.moved``: (largest − smallest of the running means over a tenth of the points) / |largest|: how far the
   loss ever moved, noise of single batches left aside.
+* ``run.objective.late_fall``: 1 − the mean over the log's end / the median of its second tenth: what was learned after
+  the mean.
 * ``run.objective.constant_end``: share of the points, at the end, that are equal digit by digit.
 * ``run.objective.zeros``: share of the points that are exactly 0.
 """
@@ -65,6 +67,9 @@ def _shape(value: FloatArray) -> Iterable[Measurement]:
     largest = float(np.abs(running).max())
     moved = float(running.max() - running.min()) / largest if largest > 0 else 0.0
     yield Measurement.of("run.objective.moved", moved, n)
+    early = float(np.median(value[width : 2 * width])) if n >= 20 else 0.0
+    if early > 0:
+        yield Measurement.of("run.objective.late_fall", 1 - float(value[-width:].mean()) / early, n)
     different = np.flatnonzero(value != value[-1])
     constant = n - 1 - int(different[-1]) if len(different) else n
     yield Measurement.of("run.objective.constant_end", constant / n, n)

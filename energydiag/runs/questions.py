@@ -19,6 +19,10 @@ _LEFT_OUT = 0.5
 _UNKNOWN_LEARNED = 1 / 3
 """Share of the first loss below which a loss of an unknown objective shows that something was learned (heuristic)."""
 
+_LATE = 0.5
+"""Share of a regression's loss after the first tenths that is gone at the end: more than the mean was learned
+(heuristic)."""
+
 _ABOVE_CHANCE = 0.2
 """Part of the way from a ranking's chance to 1 that shows that it was learned (heuristic)."""
 
@@ -73,7 +77,9 @@ def learned(limits: Limits, known: Mapping[str, Measurement]) -> bool:
         share = objective.learned if limits.chance else min(objective.learned, _UNKNOWN_LEARNED)
         if reference is not None and last.value <= share * reference:
             return True
-    return any(_ranks(known, name) for name in RANKINGS) or _separates(known)
+    late = known.get("run.objective.late_fall")
+    went_on = objective.name == "regression" and late is not None and late.value > _LATE
+    return went_on or any(_ranks(known, name) for name in RANKINGS) or _separates(known)
 
 
 def _ranks(known: Mapping[str, Measurement], name: str) -> bool:

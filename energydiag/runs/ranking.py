@@ -6,7 +6,7 @@ For each that was logged, held out (``validation_…``) or not:
   log's end.
 * ``run.NAME.best``: the highest running mean over a fifth of the points.
 * ``run.NAME.chance``: of a model that cannot tell, where that is known: 1/(1 + N) for top-1, one half for AUROC and for
-  the accuracy over pairs.
+  the accuracy over pairs, 0 for a correlation or R².
 
 Values above 1.5 throughout the log's largest are taken as percent. A value above 1 that is none is kept as it is.
 """
@@ -54,6 +54,8 @@ def _measure(run: Run) -> Iterable[Measurement | Skipped]:
 def _chance(run: Run, name: str) -> float | None:
     if name.endswith("auroc"):
         return 0.5
+    if name.endswith("correlation"):
+        return 0.0
     if not name.endswith("top1"):
         return None
     found = run.limits.objective
