@@ -25,7 +25,7 @@ HEAD, TAU, NEGATIVES, OBJECTIVE, SAMPLING = "head", "τ", "negatives", "objectiv
 EITHER = " or "
 """Between several values of which it is one, and it is not known which."""
 
-AXIS = "axis"
+AXIS = "the log's axis"
 """What the steps of a log count; where it differs, no step of one run is a step of the other."""
 
 

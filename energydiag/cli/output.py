@@ -129,22 +129,23 @@ class _Occasionally:
             typer.echo(f"[{now - self._start:.0f} s] {inert(step)}", err=True)
 
 
-def leave(code: int, unanswered: int) -> NoReturn:
-    """Ends the command; where that is 0 in spite of open questions, the last line on stderr says so.
+def leave(code: int, doubt: str) -> NoReturn:
+    """Ends the command; where that is 0 in spite of a doubt, the last line on stderr says so.
 
     Args:
         code: The exit code.
-        unanswered: Open questions that could change the verdict.
+        doubt: What is not known and could change the verdict; empty where there is nothing.
     """
-    if code == 0 and unanswered:
-        what = "1 open question" if unanswered == 1 else f"{unanswered} open questions"
-        typer.echo(f"not an all-clear: {what} could change the verdict (--inconclusive-fails exits with 3)", err=True)
+    if code == 0 and doubt:
+        typer.echo(f"not an all-clear: {doubt} (--inconclusive-fails exits with 3)", err=True)
     raise typer.Exit(code)
 
 
-def unanswered(diagnosis: Diagnosis) -> int:
-    """How many open questions could change the verdict."""
-    return sum(question.could_be is not None for question in diagnosis.open)
+def doubt(*diagnoses: Diagnosis) -> str:
+    """How many open questions could change a verdict, in words; empty where there is none."""
+    count = sum(question.could_be is not None for diagnosis in diagnoses for question in diagnosis.open)
+    what = "1 open question" if count == 1 else f"{count} open questions"
+    return f"{what} could change the verdict" if count else ""
 
 
 def exit_code(diagnosis: Diagnosis, fail_on: str, inconclusive_fails: bool) -> int:
@@ -152,4 +153,4 @@ def exit_code(diagnosis: Diagnosis, fail_on: str, inconclusive_fails: bool) -> i
     severities = {"never": (), "warning": ("warning", "critical"), "critical": ("critical",)}[fail_on]
     if any(finding.severity in severities for finding in diagnosis.findings):
         return 1
-    return 3 if inconclusive_fails and unanswered(diagnosis) else 0
+    return 3 if inconclusive_fails and doubt(diagnosis) else 0

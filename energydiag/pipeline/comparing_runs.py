@@ -208,15 +208,18 @@ def _notes(groups: Sequence[Group], places: Places, state: Baseline | None) -> I
             "is allowed for. Several seeds a side and --group-by seed measure it."
         )
     own = {group.name: bonds(group.runs[0]) for group in groups}
-    for what, words in (
+    untold: dict[str, list[str]] = {}
+    for what, option in (
         (OBJECTIVE, "the objective (--objective)"),
         (HEAD, "the head (--head)"),
         (TAU, "the temperature (--tau)"),
     ):
-        silent = [name for name, known in own.items() if what not in known]
+        silent = ", ".join(name for name, known in own.items() if what not in known)
+        untold.setdefault(silent, []).append(option)
+    for silent, words in untold.items():
         if silent:
             yield (
-                f"Not told by {', '.join(silent)}: {words}; losses are compared as if it were the same "
+                f"Not told by {silent}: {', '.join(words)}; losses are compared as if they were the same "
                 "(config.json beside the log tells it, too)."
             )
     for group in groups:

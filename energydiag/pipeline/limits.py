@@ -13,8 +13,9 @@ from energydiag.results import Limit, MetricChange
 def kept_to(allowed: Mapping[str, str], rows: Sequence[MetricChange]) -> tuple[Limit, ...]:
     """Every limit, held against every other side.
 
-    A limit is broken where a side is worse by more than it, and the interval of the difference is on the worse side of
-    zero; where the interval holds zero too, it is unclear. A metric without an interval is taken as it is.
+    A limit is kept where the whole interval of the difference is within it, and broken where a side is worse by more
+    than it and the interval is on the worse side of zero; else it is unclear: not shown to be worse is not shown to be
+    as good. A metric without an interval is taken as it is.
 
     Args:
         allowed: By metric, ``5%`` of the first side's value, or a number in the metric's unit.
@@ -50,8 +51,12 @@ def _limit(name: str, text: str, row: MetricChange) -> Limit:
             f"write, for example, --max-regression {name}=5%.",
         )
     most = size / 100 * abs(first) if bare != text else size
-    worse = -row.delta if row.better == "higher" else row.delta
-    verdict: Literal["kept", "broken", "unclear"] = "kept"
-    if worse > most:
-        verdict = "unclear" if row.ci95 is not None and row.ci95[0] <= 0 <= row.ci95[1] else "broken"
+    sign = -1 if row.better == "higher" else 1
+    worse = sign * row.delta
+    least, largest = sorted(sign * end for end in row.ci95 or (row.delta, row.delta))
+    verdict: Literal["kept", "broken", "unclear"] = "unclear"
+    if worse > most and least > 0:
+        verdict = "broken"
+    elif largest <= most:
+        verdict = "kept"
     return Limit(name, text, row.side, worse, verdict)

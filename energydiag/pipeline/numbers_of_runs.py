@@ -141,8 +141,8 @@ def _direction(metric: Metric, limits: Limits) -> tuple[Better, str]:
     if metric.name in _ALL_LOSSES and not objective.loss_improves:
         return "none", f"the loss of {objective.title} has no direction: {objective.improved}"
     if metric.name in _ALL_LOSSES and objective.silent_above_chance and limits.chance is None:
-        reason = f"{objective.improved}; which loss that is depends on the batch size (--batch-size)"
-        return "none", reason
+        told = f"the loss of {objective.title} has no direction where the batch size is not known (--batch-size)"
+        return "none", f"{told}: {objective.improved}"
     if metric.name == _GAP and not objective.gap_improves:
         return "none", f"the gap of {objective.title} has no direction: {objective.improved}"
     return better, ""

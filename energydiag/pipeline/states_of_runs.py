@@ -108,6 +108,8 @@ def outcome(
         return Outcome(side, "inconclusive", told)
     winner = {"improved": theirs, "regressed": ours}.get(by_rows)
     doubtful = [name for name in (first, side) if states[name].soundness == "undetermined"]
+    if same and not doubtful:
+        return Outcome(side, "unchanged", "Both are the same log, byte for byte")
     if by_rows == "incomparable":
         reasons = dict.fromkeys(row.reason for row in rows if row.side == side and row.reason != NO_DIRECTION)
         return Outcome(side, by_rows, "; ".join(list(reasons)[:_REASONS]))

@@ -47,8 +47,8 @@ class MetricChange:
 
     @property
     def side(self) -> str:
-        """The side that is compared with the first."""
-        return list(self.values)[-1]
+        """The side that is compared with the first; empty where there is none."""
+        return next(reversed(list(self.values)), "")
 
     def check(self) -> bool:
         """Whether there are two sides."""

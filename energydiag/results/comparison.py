@@ -87,7 +87,8 @@ class Limit:
         allowed: As it was asked for: ``5%`` of the first side's value, or a number.
         side: Which side was held to it.
         worse_by: By how much it is worse than the first side, in the metric's unit; below 0 where it is better.
-        verdict: ``"kept"``, ``"broken"``, or ``"unclear"`` where it is worse by more but the interval includes none.
+        verdict: ``"kept"`` where the whole interval is within it, ``"broken"`` where it is worse by more and beyond
+            chance, else ``"unclear"``.
     """
 
     metric: str
