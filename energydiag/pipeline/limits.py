@@ -15,7 +15,7 @@ def kept_to(allowed: Mapping[str, str], rows: Sequence[MetricChange]) -> tuple[L
 
     A limit is kept where the whole interval of the difference is within it, and broken where a side is worse by more
     than it and the interval is on the worse side of zero; else it is unclear: not shown to be worse is not shown to be
-    as good. A metric without an interval is taken as it is.
+    as good. Without an interval it is unclear.
 
     Args:
         allowed: By metric, ``5%`` of the first side's value, or a number in the metric's unit.
@@ -53,10 +53,21 @@ def _limit(name: str, text: str, row: MetricChange) -> Limit:
     most = size / 100 * abs(first) if bare != text else size
     sign = -1 if row.better == "higher" else 1
     worse = sign * row.delta
-    least, largest = sorted(sign * end for end in row.ci95 or (row.delta, row.delta))
-    verdict: Literal["kept", "broken", "unclear"] = "unclear"
-    if worse > most and least > 0:
-        verdict = "broken"
-    elif largest <= most:
-        verdict = "kept"
-    return Limit(name, text, row.side, worse, verdict)
+    return Limit(
+        name, text, row.side, worse, _verdict(worse, most, row.ci95 and sorted(sign * end for end in row.ci95))
+    )
+
+
+def _verdict(worse: float, most: float, interval: Sequence[float] | None) -> Literal["kept", "broken", "unclear"]:
+    """What a side that is worse by so much did to a limit.
+
+    Args:
+        worse: By how much it is worse; below 0 where it is better.
+        most: What is allowed.
+        interval: Both ends for ``worse``, the lower one first; None where none is known.
+    """
+    if interval is None:
+        return "unclear"
+    if worse > most and interval[0] > 0:
+        return "broken"
+    return "kept" if interval[1] <= most else "unclear"
