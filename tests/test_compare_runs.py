@@ -205,7 +205,7 @@ def test_runs_that_differ_by_their_seed_alone_are_seldom_called_different(tmp_pa
             write_run(tmp_path / f"{pair}{name}", 100 * pair + n, offset=float(dice.normal(0, 0.03)))
             for n, name in enumerate("ab")
         ]
-        called += compare_runs(sides).verdict in ("improved", "regressed")
+        called += compare_runs(sides).verdict in ("improved", "regressed", "mixed")
     assert called <= 3
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 from xml.etree import ElementTree
 
 from energydiag.inert import inert
-from energydiag.reports.comparison_wording import compared_headline, first_name, limit_line, side_of
+from energydiag.reports.comparison_wording import compared_headline, first_name, limit_line, side_of, ups_and_downs
 from energydiag.reports.fleet_wording import labels
 from energydiag.reports.report import Look, Report, Result
 from energydiag.reports.wording import (
@@ -188,8 +188,8 @@ def _compared_cases(compared: Comparison) -> Iterable[_Case]:
         name = f"{whole.side} as a whole"
         if whole.reason and whole.verdict in WORSE:
             yield _Case("compare", name, "failure", whole.verdict, whole.reason)
-        elif whole.reason:
-            yield _Case("compare", name, lines=(f"{whole.verdict}: {whole.reason}",))
+        elif told := whole.reason or (ups_and_downs(compared, whole.side) if whole.verdict == "mixed" else ""):
+            yield _Case("compare", name, lines=(f"{whole.verdict}: {told}",))
     if not compared.judged:
         yield _Case("compare", compared_headline(compared))
     for metric in compared.judged:
