@@ -81,7 +81,7 @@ def tell(out: Path) -> None:
         called: list[bool] = []
         for configuration in configurations:
             for one, other in itertools.combinations(sorted(configuration.iterdir()), 2):
-                called.append(compare_runs([one, other], at=at).verdict in ("improved", "regressed"))
+                called.append(compare_runs([one, other], at=at).verdict in ("improved", "regressed", "mixed"))
         print(f"single runs at {at or 'the end'}: {sum(called)} of {len(called)} pairs called different")
     grouped = []
     for configuration in configurations:
@@ -109,7 +109,7 @@ def _called_by_group(ours: list[Path], theirs: list[Path]) -> bool:
                 settings = json.loads((run / "config.json").read_text())
                 (folder / "config.json").write_text(json.dumps({**settings, "side": side}))
         found = compare_runs(sorted(Path(place).iterdir()), group_by="seed")
-    return found.verdict in ("improved", "regressed")
+    return found.verdict in ("improved", "regressed", "mixed")
 
 
 def main() -> None:

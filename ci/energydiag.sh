@@ -6,11 +6,13 @@
 #   BATCH       batch dump that it is measured on
 # May be set:
 #   FAIL_ON     never, warning or critical                        (critical)
+#   INCONCLUSIVE_FAILS  true or false: whether a question that could change the verdict and has no answer fails (true)
 #   OUT         folder for the results; older ones are replaced   (energydiag-results)
 #   ARGS        further arguments of `energydiag inspect checkpoint`, one a line
 #   CONFIG      file with defaults for options; the pyproject.toml of the checkout is not read (none)
 #
-# Exit code: that of energydiag. 0 fine; 1 a finding at or above FAIL_ON; 2 wrong input, or a checkpoint without a result.
+# Exit code: that of energydiag. 0 fine; 1 a finding at or above FAIL_ON; 2 wrong input, or a checkpoint without a result;
+# 3 it is not known whether the head is healthy, for want of samples as a rule.
 set -eu
 
 complain() {
@@ -21,6 +23,11 @@ complain() {
 [ -n "${CHECKPOINT:-}" ] || complain "CHECKPOINT is not set." "export CHECKPOINT=PATH"
 [ -n "${BATCH:-}" ] || complain "BATCH is not set." "export BATCH=PATH"
 command -v energydiag >/dev/null || complain "energydiag is not installed." "install it in an earlier step, with pip."
+
+case "${INCONCLUSIVE_FAILS:=true}" in
+true | false) ;;
+*) complain "INCONCLUSIVE_FAILS is neither true nor false." "export INCONCLUSIVE_FAILS=false, or unset it." ;;
+esac
 
 out="${OUT:-energydiag-results}"
 case "$out" in
@@ -33,6 +40,9 @@ rm -f -- "$out/result.md" "$out/result.html" "$out/result.xml" "$out/result.sari
 set -- ${CONFIG:+--config "$CONFIG"} --no-config inspect checkpoint "$CHECKPOINT" --batch "$BATCH" --fail-on "${FAIL_ON:-critical}" --quiet --format text \
   --format "md=$out/result.md" --format "html=$out/result.html" --format "junit=$out/result.xml" \
   --format "sarif=$out/result.sarif" --format "json=$out/result.json" --format "github=$out/annotations.txt"
+if [ "$INCONCLUSIVE_FAILS" = true ]; then
+  set -- "$@" --inconclusive-fails
+fi
 while IFS= read -r line; do
   if [ -n "$line" ]; then
     set -- "$@" "$line"

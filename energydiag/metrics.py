@@ -19,8 +19,14 @@ Role = Literal["key", "compared", "proof", "proof-without-policy", "arm-scaled",
 a repair is judged on (with, and in place of, the policy's actions), in the tables of a repair's arms (on the energy's
 own scale; scale-free)."""
 
-HEAD, TAU, NEGATIVES = "head", "τ", "negatives"
+HEAD, TAU, NEGATIVES, OBJECTIVE, SAMPLING = "head", "τ", "negatives", "objective", "sampling of negatives"
 """What has to be equal on both sides for a number to mean the same."""
+
+EITHER = " or "
+"""Between several values of which it is one, and it is not known which."""
+
+AXIS = "the log's axis"
+"""What the steps of a log count; where it differs, no step of one run is a step of the other."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Metric:
         healthy: What would be healthy, in words.
         better: Which direction is good; ``"none"`` where neither is.
         min_effect: The smallest change that matters (heuristics), in the unit or as a share.
-        relative: Whether it (and `seeds`) is a share of the first side's size.
+        relative: Whether it (and `seeds`) is a share of the value's size; of two sides, of their mean size.
         bound_to: What has to be equal on both sides for two values to mean the same.
         roles: Where it stands.
         label: On charts.
@@ -59,7 +65,7 @@ class Metric:
         sweep: Place among the columns of many checkpoints, the last ones the least, and title in two lines.
         seeds: For series of logs: standard deviation between runs that differ by nothing but their seed, measured by
             ``benchmarks/seeds.py`` over 12 healthy configurations of the fault benchmark, 6 seeds each, at the end of
-            the run; the 80th percentile over configurations.
+            the run; the 80th percentile over configurations; series that were not logged there have a like one's.
     """
 
     name: str
@@ -627,19 +633,39 @@ SERIES: Mapping[str, Metric] = {
                 better="lower",
                 min_effect=0.02,
                 relative=True,
-                bound_to=(HEAD, TAU, NEGATIVES),
+                bound_to=(HEAD, TAU, NEGATIVES, OBJECTIVE, SAMPLING),
                 seeds=seeds,
             )
             for name, meaning, seeds in (
                 ("validation_loss", "validation loss", 0.06),
+                ("final_loss", "loss after the last step of the descent", 0.063),
                 ("info_nce", "InfoNCE", 0.063),
+                ("objective_loss", "the objective", 0.063),
                 ("loss", "training loss", 0.043),
             )
         ),
-        Metric("auroc", "AUROC", "1", better="higher", min_effect=0.005, seeds=0.0032),
-        Metric("top1", "top-1", "1", better="higher", min_effect=0.02, bound_to=(NEGATIVES,), seeds=0.048),
+        *(
+            Metric(name, meaning, "1", better="higher", min_effect=effect, bound_to=bound_to, seeds=seeds)
+            for name, meaning, effect, bound_to, seeds in (
+                ("validation_auroc", "held-out AUROC", 0.005, (), 0.0032),
+                ("auroc", "AUROC", 0.005, (SAMPLING,), 0.0032),
+                ("validation_top1", "held-out top-1", 0.02, (NEGATIVES, OBJECTIVE), 0.048),
+                ("top1", "top-1", 0.02, (NEGATIVES, OBJECTIVE, SAMPLING), 0.048),
+                ("validation_recall", "held-out recall among the first few", 0.02, (NEGATIVES, OBJECTIVE), 0.048),
+                ("recall", "recall among the first few", 0.02, (NEGATIVES, OBJECTIVE, SAMPLING), 0.048),
+                ("validation_average_precision", "held-out average precision", 0.02, (), 0.048),
+                ("average_precision", "average precision", 0.02, (SAMPLING,), 0.048),
+            )
+        ),
         Metric(
-            "gap", "gap", "energy", better="higher", min_effect=0.05, relative=True, bound_to=(HEAD, TAU), seeds=0.071
+            "gap",
+            "gap",
+            "energy",
+            better="higher",
+            min_effect=0.05,
+            relative=True,
+            bound_to=(HEAD, TAU, OBJECTIVE, SAMPLING),
+            seeds=0.071,
         ),
         Metric("saturation", "saturated share", "1", better="lower", min_effect=0.02, seeds=0.016),
         *(
@@ -656,6 +682,14 @@ SERIES: Mapping[str, Metric] = {
     )
 }
 """Series of a log, by our names, that are compared."""
+
+IN_WORDS: Mapping[str, str] = {
+    "energy_positive": "positive energy",
+    "energy_negative": "negative energy",
+    "gap": "gap",
+    "gradient_norm": "gradient norm",
+}
+"""Series of a log that a comparison tells in a sentence, too, and what they are called there."""
 
 GROUPS = (
     Group(

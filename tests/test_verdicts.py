@@ -15,6 +15,7 @@ from scipy import stats
 from energydiag import metrics
 from energydiag.metrics import Better
 from energydiag.pipeline.arms import over_seeds
+from energydiag.pipeline.limits import kept_to
 from energydiag.results import (
     BatchFacts,
     CheckpointDiagnosis,
@@ -110,6 +111,47 @@ def test_verdicts(first: Number, second: Number, wanted: str) -> None:
     assert overall([row]) == wanted
 
 
+def test_some_better_and_some_worse_is_mixed_and_of_several_sides_the_worst_counts() -> None:
+    def row(name: str, second: float) -> MetricChange:
+        return only(number(0.9, name, error=0.001), number(second, name, error=0.001))
+
+    better, worse, same = row("auroc", 0.95), row("top1", 0.85), row("mrr", 0.9)
+    assert overall([*[better] * 6, worse, same]) == "mixed"
+    assert overall([better, same]) == "improved"
+    other = replace(better, values={"a": 0.9, "c": 0.95})
+    assert overall([other, worse]) == "regressed"
+    assert overall([other, better, worse]) == "mixed"
+
+
+def test_the_smallest_change_that_matters_is_the_same_in_either_order() -> None:
+    one, other = number(1.0, matters=0.02, error=0.001), number(2.0, matters=0.04, error=0.001)
+    assert only(one, other).matters == only(other, one).matters == pytest.approx(0.03)
+
+
+def test_a_number_that_may_be_one_of_several_is_compared_with_each_of_these() -> None:
+    several = number(1.0, bound_to={"objective": "bce or bt"})
+    assert only(several, number(1.0, bound_to={"objective": "bt"})).reason == ""
+    assert "objective is bce or bt here" in only(several, number(1.0, bound_to={"objective": "cd"})).reason
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "verdict"),
+    [
+        (0.0, 0.001, "kept"),
+        (-0.005, 0.001, "kept"),
+        (0.0, 0.02, "unclear"),
+        (-0.02, 0.02, "unclear"),
+        (-0.05, 0.01, "broken"),
+        (-0.05, None, "unclear"),
+        (0.0, None, "unclear"),
+    ],
+)
+def test_a_limit_is_kept_where_the_whole_interval_is(change: float, error: float | None, verdict: str) -> None:
+    row = only(number(0.9, error=error), number(0.9 + change, error=error))
+    (limit,) = kept_to({"auroc": "0.01"}, [row])
+    assert limit.verdict == verdict
+
+
 def test_what_is_apart_is_told() -> None:
     row = only(number(2.0, bound_to={"head": "original"}), number(1.0, bound_to={"head": "linear"}))
     assert "head is original here and linear there" in row.reason
@@ -147,7 +189,7 @@ def _called(shift: float, metrics: int, pairs: int) -> float:
                 sides[name].append(
                     number(found.value, f"auroc.{metric}", draws=found.draws, matters=0.005, freedom=63.0)
                 )
-        called += overall(changes(sides)) in ("improved", "regressed")
+        called += overall(changes(sides)) in ("improved", "regressed", "mixed")
     return called / pairs
 
 

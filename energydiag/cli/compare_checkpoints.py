@@ -13,7 +13,7 @@ from energydiag.cli import compare_options as c
 from energydiag.cli import options as o
 from energydiag.cli.config import config_words
 from energydiag.cli.model_choice import ModelChoice, takes_model
-from energydiag.cli.output import destinations, progress_bar, write, write_figures
+from energydiag.cli.output import destinations, leave, progress_bar, write, write_figures
 from energydiag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def compare_checkpoints(
     write(compared, to, details=details, next_command=None)
     if picture is not None and not quiet:
         typer.echo(f"figures: {picture}", err=True)
-    raise typer.Exit(c.exit_code(compared, inconclusive_fails))
+    leave(c.exit_code(compared, inconclusive_fails), c.doubt(compared))
 
 
 def _models(common: ModelOptions, count: int, pairs: list[str]) -> list[ModelOptions]:

@@ -85,12 +85,25 @@ def sorted_by(compared: Comparison, order: Sort) -> Comparison:
 
 
 def exit_code(compared: Comparison, inconclusive_fails: bool) -> int:
-    """1 at a regression, or where limits were given at a broken one; 3 where that is asked for and nothing is sure."""
+    """1 at a regression, or with limits at a broken one or a broken run; 3 at a doubt, if that is asked for."""
     if compared.limits:
-        verdicts = {limit.verdict for limit in compared.limits}
-        if "broken" in verdicts:
-            return 1
-        return 3 if inconclusive_fails and "unclear" in verdicts else 0
-    if compared.verdict == "regressed":
+        worse = any(limit.verdict == "broken" for limit in compared.limits)
+        worse = worse or any(one.verdict == "regressed" and one.reason for one in compared.outcomes)
+    else:
+        worse = compared.verdict in ("regressed", "mixed")
+    if worse:
         return 1
-    return 3 if inconclusive_fails and compared.verdict in ("inconclusive", "incomparable") else 0
+    return 3 if inconclusive_fails and doubt(compared) else 0
+
+
+def doubt(compared: Comparison) -> str:
+    """What the comparison leaves open, in words; empty where it leaves nothing."""
+    if compared.limits:
+        unclear = [limit.metric for limit in compared.limits if limit.verdict == "unclear"]
+        if unclear:
+            return f"whether the limit of {', '.join(dict.fromkeys(unclear))} is kept to is unclear"
+        undecided = [one.side for one in compared.outcomes if one.verdict == "inconclusive" and one.reason]
+    else:
+        undecided = list(compared.undecided)
+    first = compared.sides[0].name
+    return f"whether {' or '.join(undecided)} is as good as {first} is not known" if undecided else ""

@@ -13,7 +13,7 @@ from energydiag.cli import compare_options as c
 from energydiag.cli import log_options as log
 from energydiag.cli import options as o
 from energydiag.cli.config import config_words
-from energydiag.cli.output import destinations, progress_bar, write, write_figures
+from energydiag.cli.output import destinations, leave, progress_bar, write, write_figures
 
 
 class At(str, Enum):
@@ -45,6 +45,7 @@ def compare_runs(
     negatives: log.Negatives = None,
     head: o.Head = None,
     tau: log.Tau = None,
+    objective: o.Objective = None,
     metric: c.Metrics = None,
     max_regression: c.Limits = None,
     baseline: c.BaselineFile = None,
@@ -67,7 +68,7 @@ def compare_runs(
         from energydiag.pipeline.comparing_runs import run_baseline
         from energydiag.runs import Told
 
-        told = Told(batch_size, negatives, head, tau)
+        told = Told(batch_size, negatives, head, tau, objective)
         if save_baseline is not None:
             save(run_baseline(runs[-1], names=names, told=told), save_baseline)
             if len(runs) == 1 and baseline is None:
@@ -89,4 +90,4 @@ def compare_runs(
     write(compared, to, details=details, next_command=None)
     if picture is not None and not quiet:
         typer.echo(f"figures: {picture}", err=True)
-    raise typer.Exit(c.exit_code(compared, inconclusive_fails))
+    leave(c.exit_code(compared, inconclusive_fails), c.doubt(compared))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from energydiag.cli import options as o
-from energydiag.cli.output import destinations, exit_code, leave, progress_bar, unanswered, write
+from energydiag.cli.output import destinations, doubt, exit_code, leave, progress_bar, write
 
 
 def inspect_batch(
@@ -45,4 +45,4 @@ def inspect_batch(
     first = diagnosis.findings[0].code if diagnosis.findings else None
     explain = None if first is None else f"energydiag rules {first}"
     write(diagnosis, to, details=details, next_command=explain)
-    leave(exit_code(diagnosis, fail_on.value, inconclusive_fails), unanswered(diagnosis, fail_on.value))
+    leave(exit_code(diagnosis, fail_on.value, inconclusive_fails), doubt(fail_on.value, diagnosis))

@@ -25,7 +25,7 @@ from energydiag.cli.inspect_checkpoints import (
     part_of,
 )
 from energydiag.cli.model_choice import ModelChoice, takes_model
-from energydiag.cli.output import destinations, exit_code, leave, progress_bar, unanswered, write, write_figures
+from energydiag.cli.output import destinations, doubt, exit_code, leave, progress_bar, write, write_figures
 
 if TYPE_CHECKING:
     from energydiag.results import Diagnosis, Fleet
@@ -86,16 +86,16 @@ def inspect_checkpoint(
         if alone is None:
             result = many = inspect_many(checkpoint, batch, model, **how.options(), **options)
             next_command, code = next_step_of_many(many, how, arguments), partial(exit_code_of_many, many)
-            open_questions = sum(unanswered(row.diagnosis, fail_on.value) for row in many.rows if row.diagnosis)
+            in_doubt = doubt(fail_on.value, *(row.diagnosis for row in many.rows if row.diagnosis is not None))
         else:
             result = one = inspect_one(alone, batch, model, **options)
             next_command = next_step(one, shlex.join([as_argument(str(alone)), *arguments]))
-            code, open_questions = partial(exit_code, one), unanswered(one, fail_on.value)
+            code, in_doubt = partial(exit_code, one), doubt(fail_on.value, one)
     picture = write_figures(result, plots)
     write(result, to, details=details, next_command=next_command)
     if picture is not None and not quiet:
         typer.echo(f"figures: {picture}", err=True)
-    leave(code(fail_on.value, inconclusive_fails), open_questions)
+    leave(code(fail_on.value, inconclusive_fails), in_doubt)
 
 
 def next_step(diagnosis: Diagnosis, arguments: str) -> str | None:

@@ -11,7 +11,7 @@ import typer
 
 from energydiag.cli import log_options as log
 from energydiag.cli import options as o
-from energydiag.cli.output import destinations, exit_code, leave, progress_bar, unanswered, write, write_figures
+from energydiag.cli.output import destinations, doubt, exit_code, leave, progress_bar, write, write_figures
 
 if TYPE_CHECKING:
     from energydiag.results import Diagnosis
@@ -64,7 +64,7 @@ def inspect_run(
     write(diagnosis, to, details=details, next_command=_next_step(diagnosis))
     if picture is not None and not quiet:
         typer.echo(f"figures: {picture}", err=True)
-    leave(exit_code(diagnosis, fail_on.value, inconclusive_fails), unanswered(diagnosis, fail_on.value))
+    leave(exit_code(diagnosis, fail_on.value, inconclusive_fails), doubt(fail_on.value, diagnosis))
 
 
 def _next_step(diagnosis: Diagnosis) -> str:

@@ -129,22 +129,23 @@ class _Occasionally:
             typer.echo(f"[{now - self._start:.0f} s] {inert(step)}", err=True)
 
 
-def leave(code: int, unanswered: int) -> NoReturn:
-    """Ends the command; where that is 0 in spite of open questions, the last line on stderr says so.
+def leave(code: int, doubt: str) -> NoReturn:
+    """Ends the command; where that is 0 in spite of a doubt, the last line on stderr says so.
 
     Args:
         code: The exit code.
-        unanswered: Open questions that could change the verdict.
+        doubt: What is not known and could change the verdict; empty where there is nothing.
     """
-    if code == 0 and unanswered:
-        what = "1 open question" if unanswered == 1 else f"{unanswered} open questions"
-        typer.echo(f"not an all-clear: {what} could change the verdict (--inconclusive-fails exits with 3)", err=True)
+    if code == 0 and doubt:
+        typer.echo(f"not an all-clear: {doubt} (--inconclusive-fails exits with 3)", err=True)
     raise typer.Exit(code)
 
 
-def unanswered(diagnosis: Diagnosis, fail_on: str) -> int:
-    """How many open questions could be as bad as ``fail_on`` has it; critical, where that is never."""
-    return sum(question.could_be in _failing(fail_on) for question in diagnosis.open)
+def doubt(fail_on: str, *diagnoses: Diagnosis) -> str:
+    """How many open questions could be as bad as ``fail_on`` has it (critical, where that is never), in words."""
+    count = sum(question.could_be in _failing(fail_on) for one in diagnoses for question in one.open)
+    what = "1 open question" if count == 1 else f"{count} open questions"
+    return f"{what} could change the verdict" if count else ""
 
 
 def _failing(fail_on: str) -> tuple[str, ...]:
@@ -156,4 +157,4 @@ def exit_code(diagnosis: Diagnosis, fail_on: str, inconclusive_fails: bool) -> i
     failing = _failing(fail_on)
     if fail_on != "never" and any(finding.severity in failing for finding in diagnosis.findings):
         return 1
-    return 3 if inconclusive_fails and unanswered(diagnosis, fail_on) else 0
+    return 3 if inconclusive_fails and doubt(fail_on, diagnosis) else 0

@@ -47,6 +47,7 @@ OBJECTIVE = Objective(
     starts_at_chance=False,
     may_be_negative=True,
     loss_improves=False,
+    gap_improves=False,
     not_asked={
         "ED103": "its loss is no InfoNCE",
         "ED701": "a loss near 0 is healthy",

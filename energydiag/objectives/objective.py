@@ -117,6 +117,8 @@ class Objective:
         starts_at_chance: Whether an untrained model has about the loss of chance.
         may_be_negative: Whether the loss can be below 0.
         loss_improves: Whether a lower loss is a better model, at the same setting.
+        gap_improves: Whether a larger gap is a better model, at the same head and temperature.
+        silent_above_chance: Whether a loss above chance says nothing: a bias alone brings it down to chance.
         not_asked: Rules that do not apply, by code, and why.
         milder: Rules that are warnings at most, and only where the ranking is poor.
         loss: Loss per anchor, ``[B]``, from scores s₊ ``[B]`` and s₋ ``[B, N]``; None where it takes more than scores.
@@ -134,6 +136,8 @@ class Objective:
     starts_at_chance: bool = True
     may_be_negative: bool = False
     loss_improves: bool = True
+    gap_improves: bool = True
+    silent_above_chance: bool = False
     not_asked: Mapping[str, str] = field(default_factory=dict)
     milder: frozenset[str] = frozenset()
     loss: Callable[[Tensor, Tensor], Tensor] | None = None

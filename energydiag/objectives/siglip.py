@@ -55,6 +55,7 @@ OBJECTIVE = Objective(
     improved="recall or top-1 rises; the fall of the loss to that of the best bias is no learning",
     fits=_fits,
     starts_at_chance=False,
+    silent_above_chance=True,
     not_asked={"ED103": "its loss is no InfoNCE", **NO_TEMPERATURE},
     milder=SATURATES,
 )

@@ -56,7 +56,8 @@ def either_of(fitting: Sequence[Objective]) -> Objective:
         learned=None if None in learned else min(value for value in learned if value is not None),
         starts_at_chance=True,
         may_be_negative=any(one.may_be_negative for one in fitting),
-        loss_improves=all(one.loss_improves for one in fitting),
+        loss_improves=any(one.loss_improves for one in fitting),  # a soft margin beside others that begin at log 2
+        gap_improves=all(one.gap_improves for one in fitting),
         not_asked={code: f"the objective may be {titles} (--objective)" for one in fitting for code in one.not_asked},
         milder=frozenset().union(*(one.milder for one in fitting)),
     )

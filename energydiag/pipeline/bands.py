@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from energydiag.metrics import SERIES
+from energydiag.pipeline.numbers_of_runs import series_of
 from energydiag.pipeline.sides_of_runs import Group
 from energydiag.results import Band
 from energydiag.runs.log import FloatArray, Series
@@ -27,7 +28,7 @@ def bands(groups: Sequence[Group]) -> Iterator[Band]:
     """Of every series that has a direction, one for each side that has it."""
     for name in (metric.name for metric in SERIES.values() if metric.better != "none"):
         for group in groups:
-            own = [found for run in group.runs if (found := run.log.finite(name)) is not None and len(found)]
+            own = [found for run in group.runs if (found := series_of(run.log, name)) is not None]
             if own:
                 yield _band(name, group.name, own)
 

@@ -21,7 +21,7 @@ from energydiag.plain_file import read_plain
 from energydiag.results import Side
 from energydiag.results.comparison import Subject
 from energydiag.results.reading import read_json
-from energydiag.statistics.verdicts import Number
+from energydiag.statistics.verdicts import Number, Start
 
 KIND = "baseline"
 _VERSION = 1
@@ -79,6 +79,8 @@ def _plain(number: Number) -> dict[str, Any]:
         "error": number.error,
         "freedom": number.freedom if math.isfinite(number.freedom) else None,
         "bound_to": dict(number.bound_to),
+        "start": number.start,
+        "reason": number.reason,
         "draws": draws,
     }
 
@@ -168,7 +170,16 @@ def _number(plain: Mapping[str, Any]) -> Number:
         None if plain["error"] is None else _finite(plain["error"], 0),
         math.inf if plain["freedom"] is None else _finite(plain["freedom"], 1),
         _texts(plain["bound_to"]),
+        _start(plain.get("start")),
+        _text(plain.get("reason", "")),
     )
+
+
+def _start(plain: Any) -> Start | None:
+    if plain is None:
+        return None
+    value, within = plain
+    return Start(_finite(value), _finite(within, 0))
 
 
 def _finite(value: Any, least: float = -_LARGEST) -> float:

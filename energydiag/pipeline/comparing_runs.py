@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
-import math
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
@@ -13,23 +11,22 @@ import numpy as np
 
 from energydiag import __version__
 from energydiag.errors import UsageError
-from energydiag.metrics import HEAD, SERIES, TAU, Metric
+from energydiag.metrics import HEAD, OBJECTIVE, TAU
 from energydiag.pipeline.bands import bands
 from energydiag.pipeline.baselines import Baseline, read_baseline
+from energydiag.pipeline.judging_run import JudgedRun
 from energydiag.pipeline.limits import kept_to
-from energydiag.pipeline.sides_of_runs import Group, Run, differences, groups_of, side_of
-from energydiag.results import Comparison, MetricChange, Ranking, Skipped
-from energydiag.results.changes import overall
+from energydiag.pipeline.numbers_of_runs import BEST, FINITE, LAST, STEP, TIME, Places, numbers_of
+from energydiag.pipeline.sides_of_runs import Group, bonds, differences, groups_of, side_of
+from energydiag.pipeline.states_of_runs import STATE, State, kept_state, outcome, state_of, without_wins
+from energydiag.results import Comparison, MetricChange, Ranking, Side, Skipped
+from energydiag.results.changes import worst
 from energydiag.runs import Told
-from energydiag.runs.places import Reading, at_best, at_end, at_step, step_at_time
+from energydiag.runs.places import step_at_time
 from energydiag.statistics.verdicts import Number, changes
 
-LAST, BEST, STEP, TIME = "last", "best", "equal step", "equal time"
 PLACES = (STEP, LAST, BEST, TIME)
-"""Where in the runs numbers are taken; the verdict rests on the first that differs from `LAST`, unless one is asked."""
-
-FINITE = "finite_share"
-"""Share of the points that are finite among the last tenth of the loss."""
+"""Where in the runs numbers are taken; the verdict rests on the first of them that there is, unless one is asked."""
 
 
 def compare_runs(
@@ -45,6 +42,8 @@ def compare_runs(
     command: Iterable[str] = (),
 ) -> Comparison:
     """Compares training runs with the first of them, from their logs alone.
+
+    Each is judged first, as `inspect_run` does: a broken run never wins, whatever its numbers are.
 
     Args:
         paths: Logs, or folders that hold them, as `inspect_run` takes them.
@@ -65,7 +64,7 @@ def compare_runs(
     state = None if baseline is None else read_baseline(baseline, "runs")
     groups = groups_of(paths, names, group_by, told)
     _enough(groups, state, group_by)
-    places = dict(_places(groups, state))
+    places = _places(groups, state)
     if at is not None and at not in PLACES:
         raise UsageError(f"--at is one of {', '.join(PLACES)}, not {at!r}.", "leave it out.")
     if at is not None and at not in places:
@@ -77,13 +76,19 @@ def compare_runs(
         found, left_out = numbers_of(group.runs, places, metrics)
         numbers[group.name] = found
         skipped += [Skipped(f"{group.name}.{one.name}", one.reason) for one in left_out]
-    rows = changes(numbers)
-    if not rows:
+    states = _states(groups, state)
+    rows = without_wins(changes(_without_whole_shares(numbers)), states)
+    broken = any(one.soundness == "broken" for one in states.values())
+    if not rows and not broken:
         raise UsageError("The runs have no metric in common.", "say what they call the same: --map loss=NAME.")
     here = [row for row in rows if row.at == judged_at]
     sides = (*([] if state is None else [state.side]), *(side_of(group) for group in groups))
+    first = sides[0].name
+    outcomes = tuple(outcome(side.name, first, here, states, same=_is_same_log(sides[0], side)) for side in sides[1:])
+    compared = {row.name for row in here}
+    limits = {name: limit for name, limit in (allowed or {}).items() if name in compared or not broken}
     return Comparison(
-        verdict=overall(here),
+        verdict=worst(one.verdict for one in outcomes),
         subject="runs",
         at=judged_at,
         sides=sides,
@@ -91,9 +96,10 @@ def compare_runs(
         rankings=tuple(rankings(numbers, here, judged_at)),
         differences=tuple(differences(groups)),
         bands=tuple(bands(groups)),
-        limits=kept_to(allowed or {}, here),
+        limits=kept_to(limits, here),
         skipped=tuple(skipped),
-        notes=tuple(_notes(groups, places)),
+        notes=tuple(_notes(groups, places, state)),
+        outcomes=outcomes,
         provenance={
             "versions": {"python": platform.python_version(), "numpy": np.__version__},
             "command": list(command),
@@ -116,7 +122,7 @@ def run_baseline(
         EnergydiagError: As `compare_runs`.
     """
     groups = groups_of([path], names, None, told)
-    places = {place: step_of for place, step_of in _places(groups, None) if place in (LAST, BEST)}
+    places = {place: step_of for place, step_of in _places(groups, None).items() if place in (LAST, BEST)}
     return Baseline("runs", side_of(groups[0]), tuple(numbers_of(groups[0].runs, places, metrics)[0]))
 
 
@@ -126,97 +132,46 @@ def _enough(groups: Sequence[Group], state: Baseline | None, group_by: str | Non
         raise UsageError(f"There is one side only{together}.", "name two runs at least, or give --baseline FILE.")
 
 
-def _places(groups: Sequence[Group], state: Baseline | None) -> Iterator[tuple[str, Callable[[Run], float | None]]]:
-    """Where numbers can be taken: the name of the place, and the step of it in a run (None: the end, or the best)."""
+def _is_same_log(one: Side, other: Side) -> bool:
+    """Whether both sides are one log, byte for byte."""
+    known = one.facts.get("sha256")
+    return bool(known) and known == other.facts.get("sha256") and len(one.paths) == len(other.paths) == 1
+
+
+def _states(groups: Sequence[Group], state: Baseline | None) -> dict[str, State]:
+    """Whether each side is sound, the first one first."""
+    kept = {} if state is None else {state.side.name: kept_state(state.side)}
+    return {**kept, **{group.name: state_of(group.runs) for group in groups}}
+
+
+def _without_whole_shares(numbers: Mapping[str, Sequence[Number]]) -> Mapping[str, Sequence[Number]]:
+    """The numbers without the share of finite losses, where all losses of all sides are finite."""
+    if any(one.name == FINITE and one.value < 1 for own in numbers.values() for one in own):
+        return numbers
+    return {side: [one for one in own if one.name != FINITE] for side, own in numbers.items()}
+
+
+def _places(groups: Sequence[Group], state: Baseline | None) -> Places:
+    """Where numbers can be taken."""
     runs = [run for group in groups for run in group.runs]
-    if state is None:
+    found: dict[str, Callable[[JudgedRun], float | None]] = {}
+    if state is None and len({run.log.axis for run in runs}) == 1:
         common = min(run.last_step for run in runs)
         if any(run.last_step != common for run in runs):
-            yield STEP, lambda _run: common
-    yield LAST, lambda _run: None
-    yield BEST, lambda _run: None
+            found[STEP] = lambda _run: common
+    found |= {LAST: lambda _run: None, BEST: lambda _run: None}
     clocks = [run.log.finite("seconds") for run in runs]
     if state is None and all(clock is not None for clock in clocks):
         time = min(float(clock.value.max()) for clock in clocks if clock is not None)
-        yield TIME, lambda run: step_at_time(run.log.series["seconds"].finite(), time)
+        found[TIME] = lambda run: step_at_time(run.log.series["seconds"].finite(), time)
+    return found
 
 
 def _why_not(at: str) -> str:
     return {
-        STEP: "all end at the same step, or one of them is a baseline",
+        STEP: "all end at the same step, their steps count different things, or one of them is a baseline",
         TIME: "not every log has a clock (seconds), or one of them is a baseline",
     }.get(at, "nothing is there")
-
-
-def numbers_of(
-    runs: Sequence[Run], places: Mapping[str, Callable[[Run], float | None]], metrics: Sequence[str] = ()
-) -> tuple[list[Number], list[Skipped]]:
-    """A side's numbers at every place, and the metrics that it cannot give."""
-    found: list[Number] = []
-    skipped: list[Skipped] = []
-    wanted = [metric for metric in SERIES.values() if not metrics or _wanted(metric.name, metrics)]
-    for place, step_of in places.items():
-        found += _finite_share(runs, place) if not metrics or _wanted(FINITE, metrics) else []
-        for metric in wanted:
-            readings = [_reading(run, metric, place, step_of(run)) for run in runs]
-            there = [reading for reading in readings if reading is not None]
-            if len(there) == len(runs):
-                found.append(_number(metric, place, there, runs))
-            elif any(metric.name in run.log.series for run in runs) and place == LAST:
-                count = len(runs) - len(there)
-                skipped.append(Skipped(metric.name, f"{count} of {len(runs)} runs have no finite value of it"))
-    return found, skipped
-
-
-def _wanted(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _reading(run: Run, metric: Metric, place: str, step: float | None) -> Reading | None:
-    series = run.log.finite(metric.name)
-    if series is None or not len(series):
-        return None
-    if place == BEST:
-        return None if metric.better == "none" else at_best(series, higher=metric.better == "higher")
-    if place == LAST:
-        return at_end(series)
-    return None if step is None else at_step(series, step)
-
-
-def _number(metric: Metric, place: str, readings: Sequence[Reading], runs: Sequence[Run]) -> Number:
-    values = np.array([reading.value for reading in readings])
-    value = float(values.mean())
-    if metric.better is None or metric.better == "none" or metric.min_effect is None:
-        return Number(metric.name, value, "none", at=place)
-    if len(values) > 1:
-        error, freedom = float(values.std(ddof=1)) / math.sqrt(len(values)), len(values) - 1.0
-    else:
-        error, freedom = math.hypot(metric.scaled(metric.seeds, value), readings[0].error or 0.0), math.inf
-    bonds = {key: own for key, own in runs[0].bonds.items() if key in (metric.bound_to or ())}
-    return Number(
-        metric.name,
-        value,
-        metric.better,
-        metric.scaled(metric.min_effect, value),
-        place,
-        error=error,
-        freedom=freedom,
-        bound_to=bonds,
-    )
-
-
-def _finite_share(runs: Sequence[Run], place: str) -> Iterable[Number]:
-    """A run that ended in NaN is worse than one that did not, and no mean says so."""
-    if place not in (LAST, STEP):
-        return
-    shares = []
-    for run in runs:
-        series = next((run.log.series[name] for name in ("info_nce", "loss") if name in run.log.series), None)
-        if series is None:
-            return
-        late = series.value[-max(1, len(series) // 10) :]
-        shares.append(float(np.isfinite(late).mean()))
-    yield Number(FINITE, float(np.mean(shares)), "higher", 0.01, place, error=0.0)
 
 
 def rankings(numbers: Mapping[str, Sequence[Number]], rows: Sequence[MetricChange], place: str) -> Iterator[Ranking]:
@@ -240,8 +195,10 @@ def rankings(numbers: Mapping[str, Sequence[Number]], rows: Sequence[MetricChang
         yield Ranking(name, place, better, {side: values[side] for side in order})
 
 
-def _notes(groups: Sequence[Group], places: Mapping[str, Callable[[Run], float | None]]) -> Iterator[str]:
+def _notes(groups: Sequence[Group], places: Places, state: Baseline | None) -> Iterator[str]:
     runs = [run for group in groups for run in group.runs]
+    if state is not None and STATE not in state.side.facts:
+        yield f"{state.side.name}: an older version wrote this baseline, which does not say whether its run was sound."
     if STEP in places:
         common = min(run.last_step for run in runs)
         yield f"Equal step: {common:.10g}, the last that all runs reached."
@@ -250,11 +207,19 @@ def _notes(groups: Sequence[Group], places: Mapping[str, Callable[[Run], float |
             "A side with one run cannot tell how far seeds alone move it; what they did in energydiag's own benchmark "
             "is allowed for. Several seeds a side and --group-by seed measure it."
         )
-    for what, words in ((HEAD, "the head (--head)"), (TAU, "the temperature (--tau)")):
-        silent = [group.name for group in groups if what not in group.runs[0].bonds]
+    own = {group.name: bonds(group.runs[0]) for group in groups}
+    untold: dict[str, list[str]] = {}
+    for what, option in (
+        (OBJECTIVE, "the objective (--objective)"),
+        (HEAD, "the head (--head)"),
+        (TAU, "the temperature (--tau)"),
+    ):
+        silent = ", ".join(name for name, known in own.items() if what not in known)
+        untold.setdefault(silent, []).append(option)
+    for silent, words in untold.items():
         if silent:
             yield (
-                f"Not told by {', '.join(silent)}: {words}; losses are compared as if it were the same "
+                f"Not told by {silent}: {', '.join(words)}; losses are compared as if they were the same "
                 "(config.json beside the log tells it, too)."
             )
     for group in groups:

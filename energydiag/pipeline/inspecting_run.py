@@ -1,4 +1,4 @@
-"""A training log alone: read, measure, judge."""
+"""A training log alone: what it suffers from."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from energydiag import __version__
+from energydiag.pipeline.judging_run import JudgedRun, judged_run
 from energydiag.results import Curve, RunDiagnosis, RunFacts
-from energydiag.results.diagnosis import verdict_of
-from energydiag.rules import judge
-from energydiag.runs import Limits, RunLog, Series, Told, limits_of, measure_run, questions, read_run
+from energydiag.runs import Limits, RunLog, Series, Told
 from energydiag.runs.energies import gap_of
 from energydiag.runs.limits import objective_series
 from energydiag.runs.names import LOSSES
@@ -57,24 +56,15 @@ def inspect_run(
         UnreadableFile: The log is missing, of no known format, or holds no numbers.
         UsageError: Nothing in it is understood, there are several runs, or what was given does not fit.
     """
-    log = read_run(path, names)
-    limits = limits_of(log, Told(batch_size, negatives, head, tau, objective))
-    answer = measure_run(log, limits)
-    judged = judge(
-        answer.measurements,
-        select,
-        ignore,
-        objective=limits.objective.objective,
-        unmeasured=answer.skipped,
-    )
-    asked = (*judged.open, *questions(log, limits, answer.measurements, judged.findings))
+    judged = judged_run(path, names, Told(batch_size, negatives, head, tau, objective), select, ignore)
+    log, limits = judged.log, judged.limits
     return RunDiagnosis(
-        verdict=verdict_of(judged.findings, asked),
-        run=_describe(log, limits),
-        measurements=answer.measurements,
+        verdict=judged.verdict,
+        run=_describe(judged),
+        measurements=judged.measurements,
         findings=judged.findings,
-        open=asked,
-        skipped=answer.skipped + tuple(s for s in judged.skipped if s.name.startswith(RUN_RULES)),
+        open=judged.open,
+        skipped=judged.unmeasured + tuple(s for s in judged.not_asked if s.name.startswith(RUN_RULES)),
         curves=tuple(_curves(log, limits)),
         notes=tuple(_notes(log, limits)),
         provenance={
@@ -90,14 +80,15 @@ def inspect_run(
     )
 
 
-def _describe(log: RunLog, limits: Limits) -> RunFacts:
+def _describe(judged: JudgedRun) -> RunFacts:
+    log, limits = judged.log, judged.limits
     return RunFacts(
         path=log.path,
         format=log.format,
         sha256=log.sha256,
         rows=log.rows,
-        first_step=min(float(series.step[0]) for series in log.series.values()),
-        last_step=max(float(series.step[-1]) for series in log.series.values()),
+        first_step=judged.first_step,
+        last_step=judged.last_step,
         axis=log.axis,
         objective=limits.objective.objective.title,
         inferred=limits.objective.how,

@@ -13,8 +13,9 @@ from energydiag.results import Limit, MetricChange
 def kept_to(allowed: Mapping[str, str], rows: Sequence[MetricChange]) -> tuple[Limit, ...]:
     """Every limit, held against every other side.
 
-    A limit is broken where a side is worse by more than it, and the interval of the difference is on the worse side of
-    zero; where the interval holds zero too, it is unclear. A metric without an interval is taken as it is.
+    A limit is kept where the whole interval of the difference is within it, and broken where a side is worse by more
+    than it and the interval is on the worse side of zero; else it is unclear: not shown to be worse is not shown to be
+    as good. Without an interval it is unclear.
 
     Args:
         allowed: By metric, ``5%`` of the first side's value, or a number in the metric's unit.
@@ -50,8 +51,23 @@ def _limit(name: str, text: str, row: MetricChange) -> Limit:
             f"write, for example, --max-regression {name}=5%.",
         )
     most = size / 100 * abs(first) if bare != text else size
-    worse = -row.delta if row.better == "higher" else row.delta
-    verdict: Literal["kept", "broken", "unclear"] = "kept"
-    if worse > most:
-        verdict = "unclear" if row.ci95 is not None and row.ci95[0] <= 0 <= row.ci95[1] else "broken"
-    return Limit(name, text, row.side, worse, verdict)
+    sign = -1 if row.better == "higher" else 1
+    worse = sign * row.delta
+    return Limit(
+        name, text, row.side, worse, _verdict(worse, most, row.ci95 and sorted(sign * end for end in row.ci95))
+    )
+
+
+def _verdict(worse: float, most: float, interval: Sequence[float] | None) -> Literal["kept", "broken", "unclear"]:
+    """What a side that is worse by so much did to a limit.
+
+    Args:
+        worse: By how much it is worse; below 0 where it is better.
+        most: What is allowed.
+        interval: Both ends for ``worse``, the lower one first; None where none is known.
+    """
+    if interval is None:
+        return "unclear"
+    if worse > most and interval[0] > 0:
+        return "broken"
+    return "kept" if interval[1] <= most else "unclear"

@@ -7,35 +7,54 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from energydiag.errors import UsageError
-from energydiag.metrics import HEAD, NEGATIVES, TAU
+from energydiag.metrics import AXIS, EITHER, HEAD, NEGATIVES, OBJECTIVE, SAMPLING, TAU
+from energydiag.objectives import Inferred, Setting
+from energydiag.pipeline.judging_run import JudgedRun, judged_run
 from energydiag.pipeline.naming import common_name, distinct_names
+from energydiag.pipeline.states_of_runs import STATE, state_of
 from energydiag.results import Difference, Side
-from energydiag.runs import Limits, RunLog, Told, limits_of, read_run
+from energydiag.runs import RunLog, Told
 
 _MOST_DIFFERENCES = 200
 """Settings in which runs differ, at most (a guess: beyond that they have nothing in common)."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """A log, and what is known of its loss."""
+_SAMPLERS = (
+    *("sources", "improved_negatives", "descent", "swap", "sampler", "sampling", "mining", "miner"),
+    *("negative_sampling", "negative_sampler", "hard_negatives", "negative_source", "negative_sources"),
+)
+"""Settings that say which negatives a run had."""
 
-    log: RunLog
-    limits: Limits
 
-    @property
-    def last_step(self) -> float:
-        return max(float(series.step[-1]) for series in self.log.series.values())
+def bonds(run: JudgedRun) -> dict[str, str]:
+    """What numbers may be bound to, as far as it is known."""
+    limits = run.limits
+    known = {
+        HEAD: limits.head,
+        TAU: limits.tau,
+        NEGATIVES: limits.negatives if limits.negatives_told and counts_negatives(limits.objective) else None,
+        OBJECTIVE: EITHER.join(limits.objective.fitting) or limits.objective.objective.name or None,
+        SAMPLING: _sampling(run.log),
+        AXIS: f"the {run.log.axis}",
+    }
+    return {
+        name: f"{value:.4g}" if isinstance(value, float) else str(value)
+        for name, value in known.items()
+        if value is not None
+    }
 
-    @property
-    def bonds(self) -> dict[str, str]:
-        """What numbers may be bound to, as far as it is known."""
-        known = {HEAD: self.limits.head, TAU: self.limits.tau, NEGATIVES: self.limits.negatives}
-        return {
-            name: f"{value:.4g}" if isinstance(value, float) else str(value)
-            for name, value in known.items()
-            if value is not None
-        }
+
+def counts_negatives(found: Inferred) -> bool:
+    """Whether the loss of chance depends on the number of negatives; where the objective is open, it may."""
+    chances = found.objective.chances
+    is_open = not found.is_known and not found.fitting
+    return is_open or chances(Setting(3, 4)) != chances(Setting(7, 8))
+
+
+def _sampling(log: RunLog) -> str | None:
+    """The settings that say which negatives the run had; None where it tells none."""
+    told = {key: value for key, value in log.config.items() if key.rpartition(".")[2] in _SAMPLERS}
+    return ", ".join(f"{key}={value}" for key, value in sorted(told.items())) or None
 
 
 @dataclass(frozen=True)
@@ -43,7 +62,7 @@ class Group:
     """One side: a run, or several that differ by their seeds."""
 
     name: str
-    runs: tuple[Run, ...]
+    runs: tuple[JudgedRun, ...]
 
 
 def groups_of(
@@ -54,8 +73,7 @@ def groups_of(
     Raises:
         EnergydiagError: As `compare_runs`.
     """
-    logs = [read_run(path, names) for path in paths]
-    runs = [Run(log, limits_of(log, told or Told())) for log in logs]
+    runs = [judged_run(path, names, told) for path in paths]
     called = distinct_names([str(path) for path in paths])
     if group_by is None:
         return tuple(Group(name, (run,)) for name, run in zip(called, runs, strict=True))
@@ -84,7 +102,8 @@ def side_of(group: Group) -> Side:
     facts = {
         "format": first.log.format,
         "steps": f"{first.last_step:.10g}",
-        **first.bonds,
+        **bonds(first),
+        STATE: state_of(group.runs).told,
         "sha256": first.log.sha256,
     }
     if len(group.runs) > 1:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from energydiag.inert import inert
-from energydiag.reports.comparison_wording import compared_headline, limit_line, side_lines, side_of
+from energydiag.reports.comparison_wording import compared_headline, limit_line, reason_lines, side_lines, side_of
 from energydiag.reports.fleet_wording import failed_line, fleet_headline
 from energydiag.reports.locations import in_repository
 from energydiag.reports.report import Look, Report, Result
@@ -23,6 +23,7 @@ from energydiag.reports.wording import (
     short,
 )
 from energydiag.results import Changes, Comparison, Diagnosis, Fleet, Repair
+from energydiag.results.changes import WORSE
 
 Level = Literal["error", "warning", "notice"]
 
@@ -148,9 +149,13 @@ def _compared_notes(compared: Comparison) -> Iterable[_Note]:
     """Where limits were set these decide what is an error, else every number that got worse is one."""
     broken = [limit for limit in compared.limits if limit.verdict == "broken"]
     worse: Level = "warning" if compared.limits else "error"
-    failed = broken or (not compared.limits and compared.verdict == "regressed")
+    failed = broken or (not compared.limits and compared.verdict in WORSE)
     counted = tuple(f"{name}: {told}" for name, told in side_lines(compared)[-len(compared.sides) + 1 :][:20])
-    yield _Note("error" if failed else "notice", "energydiag compare", (compared_headline(compared), *counted))
+    yield _Note(
+        "error" if failed else "notice",
+        "energydiag compare",
+        (compared_headline(compared), *reason_lines(compared), *counted),
+    )
     for limit in broken:
         yield _Note("error", f"limit of {limit.metric}", (limit_line(limit),))
     for metric in compared.judged:

@@ -3,8 +3,8 @@
 A finding is a test case: a critical one fails, a warning passes and is in its output. What could not be measured is
 skipped, as are open questions and a verdict that they leave undetermined. A repair is one test case, and so is every
 number that it is judged on, against the original and against the control. Of several checkpoints each is one test case,
-which fails where it is critical or has no result. Of a comparison each number and each limit is one. ``--fail-on``
-changes nothing here; it decides the exit code.
+which fails where it is critical or has no result. Of a comparison each number and each limit is one, as is a side
+whose verdict its numbers alone do not make. ``--fail-on`` changes nothing here; it decides the exit code.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Literal
 from xml.etree import ElementTree
 
 from energydiag.inert import inert
-from energydiag.reports.comparison_wording import compared_headline, first_name, limit_line, side_of
+from energydiag.reports.comparison_wording import compared_headline, first_name, limit_line, side_of, ups_and_downs
 from energydiag.reports.fleet_wording import labels
 from energydiag.reports.report import Look, Report, Result
 from energydiag.reports.wording import (
@@ -30,6 +30,7 @@ from energydiag.reports.wording import (
     short,
 )
 from energydiag.results import Changes, Comparison, Diagnosis, Finding, Fleet, Measurement, MetricChange, Repair
+from energydiag.results.changes import WORSE
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,12 @@ def _metric_cases(group: str, comparison: Changes) -> Iterable[_Case]:
 
 def _compared_cases(compared: Comparison) -> Iterable[_Case]:
     """Every number that the verdict rests on, by side, and every limit."""
+    for whole in (compared.outcome(side.name) for side in compared.sides[1:]):
+        name = f"{whole.side} as a whole"
+        if whole.reason and whole.verdict in WORSE:
+            yield _Case("compare", name, "failure", whole.verdict, whole.reason)
+        elif told := whole.reason or (ups_and_downs(compared, whole.side) if whole.verdict == "mixed" else ""):
+            yield _Case("compare", name, lines=(f"{whole.verdict}: {told}",))
     if not compared.judged:
         yield _Case("compare", compared_headline(compared))
     for metric in compared.judged:

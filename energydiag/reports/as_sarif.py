@@ -35,6 +35,7 @@ from energydiag.results import (
     Skipped,
     codec,
 )
+from energydiag.results.changes import WORSE
 
 Level = Literal["error", "warning", "note", "none"]
 
@@ -176,6 +177,10 @@ def _compared_hits(compared: Comparison) -> tuple[list[_Hit], list[_Notice]]:
     for side in compared.sides[1:]:
         own = [m for m in compared.judged if side_of(m) == side.name]
         level: Level = "warning" if compared.limits else "error"
+        whole = compared.outcome(side.name)
+        if whole.reason and whole.verdict in WORSE:
+            rule = _Rule("broken-run", "run-is-broken", "error", "A broken run is worse than a sound one.", "")
+            hits.append(_Hit(rule, "error", whole.reason, paths.get(side.name, ""), {"against": side.name}))
         hits += _regressions(f"of {side.name}", own, paths.get(side.name, ""), level)
     for limit in compared.limits:
         if limit.verdict == "broken":

@@ -11,9 +11,11 @@ from energydiag.reports.comparison_wording import (
     changed,
     compared_headline,
     elsewhere,
+    energy_lines,
     left_out,
     limit_line,
     ranked,
+    reason_lines,
     side_lines,
 )
 from energydiag.reports.markdown import bullets, code, commands, folded, plain, table
@@ -26,10 +28,12 @@ _NUMBERS = ("first", "other", "change", "p")
 def compared_blocks(compared: Comparison, look: Look) -> Iterable[str]:
     """The comment, block by block."""
     yield f"## {plain(compared_headline(compared))}"
+    yield from (plain(reason) for reason in reason_lines(compared))
     yield bullets(f"{code(name)}: {plain(told)}" for name, told in side_lines(compared))
     if compared.limits:
         yield "**Limits**"
         yield bullets(f"{code(limit.metric)}: {plain(limit_line(limit))}" for limit in compared.limits)
+    yield from (f"**Energies** {plain(line)}" for line in energy_lines(compared))
     if compared.judged:
         yield f"### {plain(at_line(compared))}"
         shown = compared.judged if look.details else changed(compared.judged)

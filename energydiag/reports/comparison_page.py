@@ -12,8 +12,10 @@ from energydiag.reports.comparison_wording import (
     change_columns,
     compared_headline,
     elsewhere,
+    energy_lines,
     limit_line,
     ranked,
+    reason_lines,
     side_lines,
 )
 from energydiag.reports.page_parts import (
@@ -48,12 +50,13 @@ def comparison_page(compared: Comparison, look: Look) -> Page:
         small_print(compared.notes, compared.skipped, "Not compared"),
         provenance_section(compared.provenance, {side.name: side.facts for side in compared.sides}),
     )
-    _, _, sentence = compared_headline(compared).partition(": ")
+    _, _, told = compared_headline(compared).partition(": ")
     return Page(
         kind=f"Comparison of {compared.subject}",
         word=compared.verdict.capitalize(),
         tone=tone(compared.verdict),
-        headline=sentence[:1].upper() + sentence[1:] if compared.verdict == "inconclusive" else sentence,
+        headline=told[:1].upper() + told[1:] if compared.verdict in ("inconclusive", "mixed") else told,
+        reasons=(*reason_lines(compared), *energy_lines(compared)),
         facts=tuple(side_lines(compared)[:40]),
         sections=[section for section in sections if section is not None],
         created=compared.created,

@@ -17,10 +17,12 @@ from energydiag.reports.comparison_wording import (
     changed,
     compared_headline,
     elsewhere,
+    energy_lines,
     in_lines,
     left_out,
     limit_line,
     ranked,
+    reason_lines,
     side_lines,
     side_of,
 )
@@ -41,6 +43,8 @@ def compared_parts(compared: Comparison, look: Look) -> Iterable[RenderableType]
     """The report, part by part."""
     colour = _COLOURS.get(compared.verdict, "bold yellow")
     head = Text(inert(compared_headline(compared)), colour)
+    for reason in reason_lines(compared):
+        head.append(f"\n{inert(reason)}", style="default")
     for name, told in side_lines(compared):
         head.append(f"\n{inert(name)}  ", style="bold default").append(inert(told), style="default")
     yield Panel(head, border_style=colour.split()[-1] if " " in colour else "default", padding=(0, 1))
@@ -50,6 +54,8 @@ def compared_parts(compared: Comparison, look: Look) -> Iterable[RenderableType]
             style = {"broken": "red", "kept": "green"}.get(limit.verdict, "yellow")
             yield Padding(Text.assemble((inert(limit.metric), style), inert(f"  {limit_line(limit)}")), (0, 0, 0, 2))
         yield Text("")
+    for line in energy_lines(compared):
+        yield Text.assemble(("Energies  ", "bold"), inert(line))
     if compared.judged:
         yield Text(inert(at_line(compared)), style="bold")
         yield from _changes(compared, compared.judged if look.details else changed(compared.judged), look.width)

@@ -6,31 +6,77 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from energydiag.metrics import IN_WORDS
 from energydiag.reports.wording import config_line, interval, short
 from energydiag.results import Comparison, Limit, MetricChange, Ranking
-from energydiag.results.changes import NO_DIRECTION, Change, overall
+from energydiag.results.changes import NO_DIRECTION, Change
 
 _HEADLINES: Mapping[Change, tuple[str, str]] = {
     "improved": ("", " is better than "),
     "regressed": ("", " is worse than "),
+    "mixed": ("", " is better in some numbers and worse in others than "),
     "unchanged": ("", " does not differ in what matters from "),
     "inconclusive": ("too little is known to tell ", " from "),
     "incomparable": ("", " cannot be compared with "),
 }
-_ORDER: tuple[Change, ...] = ("regressed", "improved", "inconclusive", "incomparable", "unchanged")
+_ORDER: tuple[Change, ...] = ("regressed", "mixed", "improved", "inconclusive", "incomparable", "unchanged")
+_METRICS_NAMED = 6
 _NAMED = 3
 """Sides that a headline names; more are counted."""
 
 
 def compared_headline(compared: Comparison) -> str:
-    """First line: which side is how against the first."""
-    before, between = _HEADLINES[compared.verdict]
+    """First line: which side is how against the first; in which numbers, where some are better and some worse."""
     others = [side.name for side in compared.sides[1:]]
-    own = {side: side_verdict(compared, side) for side in others}
-    same = [side for side in others if own[side] == compared.verdict]
+    same = [side for side in others if compared.outcome(side).verdict == compared.verdict]
+    if compared.verdict == "mixed" and same:
+        more = f" ({len(same) - 1} more mixed)" if len(same) > 1 else ""
+        return f"MIXED: {ups_and_downs(compared, same[0])} ({same[0]} against {first_name(compared)}){more}"
+    before, between = _HEADLINES[compared.verdict]
     named = ", ".join(same or others)
     who = named if len(same or others) <= _NAMED else f"{len(same or others)} of {len(others)}"
     return f"{compared.verdict.upper()}: {before}{who or 'nothing'}{between}{first_name(compared)}"
+
+
+def ups_and_downs(compared: Comparison, side: str) -> str:
+    """In which numbers a side is better, and in which it is worse."""
+    found = []
+    for verdict, word in (("improved", "better"), ("regressed", "worse")):
+        names = [m.name for m in compared.judged if side_of(m) == side and m.verdict == verdict]
+        rest = f" and {len(names) - _METRICS_NAMED} more" if len(names) > _METRICS_NAMED else ""
+        found.append(f"{word} in {', '.join(names[:_METRICS_NAMED])}{rest}")
+    return "; ".join(found)
+
+
+def reason_lines(compared: Comparison) -> list[str]:
+    """What decided a verdict, or leaves it open, beside the numbers; the first few sides that have such a reason."""
+    told = [one for one in compared.outcomes if one.reason]
+    several = len(compared.sides) > 2
+    return [f"{f'{one.side}: ' if several else ''}{sentence(one.reason)}" for one in told[:_NAMED]]
+
+
+def sentence(text: str) -> str:
+    """With a full stop."""
+    return text if text.endswith((".", ")", "!", "?")) else f"{text}."
+
+
+def energy_lines(compared: Comparison) -> list[str]:
+    """Energies, their gap and the gradient norm in so many words, where both sides have them; a line for each side."""
+    return [line for side in compared.sides[1:] if (line := _energies(compared, side.name))]
+
+
+def _energies(compared: Comparison, side: str) -> str:
+    rows = {m.name: m for m in compared.judged if side_of(m) == side and m.name in IN_WORDS}
+    parts = [
+        f"{IN_WORDS[name]} {short(first_value(m) or 0.0)} and {short(second_value(m) or 0.0)}{_told(m)}"
+        for name, m in sorted(rows.items(), key=lambda item: list(IN_WORDS).index(item[0]))
+    ]
+    return f"{first_name(compared)} and {side}: {', '.join(parts)}." if parts else ""
+
+
+def _told(metric: MetricChange) -> str:
+    """The verdict behind a value, where it has one."""
+    return "" if metric.better == "none" else f" ({metric.verdict})"
 
 
 def first_name(compared: Comparison) -> str:
@@ -40,7 +86,7 @@ def first_name(compared: Comparison) -> str:
 
 def side_of(metric: MetricChange) -> str:
     """The side that is compared with the first."""
-    return list(metric.values)[-1] if metric.values else ""
+    return metric.side
 
 
 def first_value(metric: MetricChange) -> float | None:
@@ -54,8 +100,8 @@ def second_value(metric: MetricChange) -> float | None:
 
 
 def side_verdict(compared: Comparison, side: str) -> Change:
-    """Of one side: regressed if one metric is, else improved if one metric is."""
-    return overall(m for m in compared.judged if side_of(m) == side)
+    """Of one side, by its numbers and by its state."""
+    return compared.outcome(side).verdict
 
 
 def changed(metrics: Iterable[MetricChange]) -> list[MetricChange]:

@@ -39,7 +39,7 @@ _INTERVAL = "95 % interval"
 TONES: Mapping[str, Tone] = {
     **{"healthy": "good", "warning": "warn", "critical": "bad", "undetermined": "warn", "no result": "bad"},
     **{"improved": "good", "healed": "good", "regressed": "bad", "harmed": "bad", "diverged": "bad"},
-    **{"not-improved": "warn", "inconclusive": "warn", "incomparable": "warn", "unchanged": "plain"},
+    **{"not-improved": "warn", "mixed": "warn", "inconclusive": "warn", "incomparable": "warn", "unchanged": "plain"},
 }
 """How good or bad a verdict is; others are neither."""
 

@@ -1,7 +1,7 @@
 """Everything measured or concluded: frozen dataclasses of numbers and text, which JSON holds without loss."""
 
 from energydiag.results.changes import Changes, MetricChange
-from energydiag.results.comparison import Band, Comparison, Difference, Limit, Ranking, Side
+from energydiag.results.comparison import Band, Comparison, Difference, Limit, Outcome, Ranking, Side
 from energydiag.results.diagnosis import (
     BatchDiagnosis,
     Cause,
@@ -46,6 +46,7 @@ __all__ = [
     "Measurement",
     "MetricChange",
     "Open",
+    "Outcome",
     "Ranking",
     "Repair",
     "Result",

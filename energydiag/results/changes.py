@@ -8,7 +8,7 @@ from typing import Literal
 
 from energydiag.metrics import Better
 
-Change = Literal["improved", "regressed", "unchanged", "inconclusive", "incomparable"]
+Change = Literal["improved", "regressed", "mixed", "unchanged", "inconclusive", "incomparable"]
 
 _SIDES = 2
 
@@ -47,21 +47,41 @@ class MetricChange:
 
     @property
     def side(self) -> str:
-        """The side that is compared with the first."""
-        return list(self.values)[-1]
+        """The side that is compared with the first; empty where there is none."""
+        return next(reversed(list(self.values)), "")
 
     def check(self) -> bool:
         """Whether there are two sides."""
         return len(self.values) == _SIDES
 
 
-_WORST_FIRST: tuple[Change, ...] = ("regressed", "improved", "inconclusive", "unchanged")
+_WORST_FIRST: tuple[Change, ...] = ("regressed", "mixed", "improved", "inconclusive", "unchanged")
+
+WORSE: frozenset[Change] = frozenset(("regressed", "mixed"))
+"""Verdicts that hold a regression."""
+
+UNDECIDED: frozenset[Change] = frozenset(("inconclusive", "incomparable"))
+"""Verdicts that say neither that a side is as good nor that it is worse."""
+
+
+def of_side(rows: Iterable[MetricChange]) -> Change:
+    """Of one side's rows with a direction: mixed if some improved and some regressed, else what any of them did."""
+    seen = {row.verdict for row in rows if row.better != "none"}
+    return "mixed" if {"improved", "regressed"} <= seen else worst(seen)
+
+
+def worst(verdicts: Iterable[Change]) -> Change:
+    """Of several verdicts, the one to look at first; incomparable where nothing was compared."""
+    seen = set(verdicts)
+    return next((one for one in _WORST_FIRST if one in seen), "incomparable")
 
 
 def overall(rows: Iterable[MetricChange]) -> Change:
-    """Of all rows with a direction: regressed if one is, else improved if one is; incomparable where there is none."""
-    seen = {row.verdict for row in rows if row.better != "none"}
-    return next((one for one in _WORST_FIRST if one in seen), "incomparable")
+    """Of all sides, each by its rows: that of the worst."""
+    by_side: dict[str, list[MetricChange]] = {}
+    for row in rows:
+        by_side.setdefault(row.side, []).append(row)
+    return worst(of_side(own) for own in by_side.values())
 
 
 @dataclass(frozen=True)

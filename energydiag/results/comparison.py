@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from energydiag.metrics import Better
-from energydiag.results.changes import Change, MetricChange
+from energydiag.results.changes import UNDECIDED, Change, MetricChange, of_side
 from energydiag.results.diagnosis import Skipped
 from energydiag.results.result import Result
 
@@ -87,7 +87,8 @@ class Limit:
         allowed: As it was asked for: ``5%`` of the first side's value, or a number.
         side: Which side was held to it.
         worse_by: By how much it is worse than the first side, in the metric's unit; below 0 where it is better.
-        verdict: ``"kept"``, ``"broken"``, or ``"unclear"`` where it is worse by more but the interval includes none.
+        verdict: ``"kept"`` where the whole interval is within it, ``"broken"`` where it is worse by more and beyond
+            chance, else ``"unclear"``.
     """
 
     metric: str
@@ -97,12 +98,27 @@ class Limit:
     verdict: Literal["kept", "broken", "unclear"]
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one side against the first.
+
+    Attributes:
+        side: Which one.
+        verdict: Over all its rows where the verdict was taken, and of the state of both sides.
+        reason: What decided it, or leaves it open, beside the rows: a broken run never wins, whatever its numbers are.
+    """
+
+    side: str
+    verdict: Change
+    reason: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Comparison(Result):
     """Two or more sides; each is compared with the first.
 
     Attributes:
-        verdict: Of the worst of the other sides: regressed if one metric is, else improved if one metric is.
+        verdict: Of the worst of the other sides: regressed if one is, else mixed, improved, inconclusive, unchanged.
         subject: What the sides are.
         at: Where in the runs the verdict was taken; empty for checkpoints.
         sides: The first is what the others are compared with.
@@ -113,6 +129,7 @@ class Comparison(Result):
         limits: What ``--max-regression`` asked for.
         skipped: What could not be compared, and why.
         notes: What the reader should know.
+        outcomes: What became of each other side; empty in results of older versions.
     """
 
     verdict: Change
@@ -126,8 +143,19 @@ class Comparison(Result):
     limits: tuple[Limit, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     notes: tuple[str, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
 
     kind = "comparison"
+
+    def outcome(self, side: str) -> Outcome:
+        """What became of a side; from its rows, where an older version did not say."""
+        told = next((one for one in self.outcomes if one.side == side), None)
+        return told or Outcome(side, of_side(m for m in self.judged if m.side == side))
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """The sides of which it is not known whether they are as good as the first."""
+        return tuple(side.name for side in self.sides[1:] if self.outcome(side.name).verdict in UNDECIDED)
 
     def metric(self, name: str, side: str | None = None) -> MetricChange | None:
         """The change of a metric where the verdict was taken, of the named side or else of the first that has it."""

@@ -52,6 +52,8 @@ class Limits:
         floor: The lowest loss that a head of this range reaches; 0 for one without an end; None where N, R or τ is not
             known.
         negatives: N, or None.
+        negatives_told: Whether N is told, or the loss begins at the logarithm of a power of two; else N is only what
+            the first loss would fit.
         head: Kind of the head, as the settings or the user name it, or None.
         tau: τ, or None.
         clip_norm: Largest gradient norm by the settings; None where they tell none.
@@ -70,6 +72,7 @@ class Limits:
     from_start: bool
     facts: tuple[str, ...] = field(default=())
     unknown: tuple[str, ...] = field(default=())
+    negatives_told: bool = True
 
 
 def limits_of(log: RunLog, told: Told) -> Limits:
@@ -95,6 +98,8 @@ def limits_of(log: RunLog, told: Told) -> Limits:
     found = infer(told.objective, config, clues)
     own_loss = config.get("contrast") not in ("decoupled", "debiased")
     chance = _chance(found, setting, clues, log) if own_loss else None
+    is_power = chance is not None and bool(chance.negatives) and _is_power_of_two((chance.negatives or 0) + 1)
+    sure = negatives is not None or is_power
     if not own_loss:
         negatives, why = None, f"the {config['contrast']} loss has other limits than InfoNCE"
     if chance is not None and chance.negatives:
@@ -108,7 +113,11 @@ def limits_of(log: RunLog, told: Told) -> Limits:
     facts += [] if tau is None else [f"τ {tau:.3g}"]
     clip = _number(config, "clip_norm", "max_grad_norm", "gradient_clip_val", "grad_clip")
     unknown = tuple(_unknown(found, chance, why, head, reach, tau))
-    return Limits(found, chance, floor, negatives, head, tau, clip, starts(log), tuple(facts), unknown)
+    return Limits(found, chance, floor, negatives, head, tau, clip, starts(log), tuple(facts), unknown, sure)
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number & (number - 1) == 0
 
 
 def starts(log: RunLog) -> bool:

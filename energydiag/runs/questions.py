@@ -10,7 +10,7 @@ from energydiag.runs.log import RunLog
 from energydiag.runs.names import RANKINGS
 from energydiag.runs.trends import LEAST
 
-_REACH = 0.9
+REACH = 0.9
 """Part of the logged steps that the loss has to reach to (heuristic)."""
 
 _LEFT_OUT = 0.5
@@ -44,18 +44,12 @@ def questions(
         findings: What was found in it.
     """
     known = {m.name: m for m in measurements}
-    points = known.get("run.points")
-    count = int(points.value) if points else known["run.steps"].n
+    count = _count(known)
     if count < LEAST:
         missing = f"the log has {count} point{'' if count == 1 else 's'} where {LEAST} at least show a trend"
         yield Open("Where is this training going?", missing, "a log with more rows")
-    reach = known.get("run.objective.reach")
-    if reach is not None and reach.value < _REACH:
-        missing = (
-            f"the loss has no value after {reach.value:.0%} of the logged steps, where others go on: it became NaN and "
-            "was exported as empty cells, or was logged no longer"
-        )
-        yield Open("What did the loss do until the end of the run?", missing, "a log with the loss up to the last step")
+    if (early := loss_ends_early(known)) is not None:
+        yield Open("What did the loss do until the end of the run?", early, "a log with the loss up to the last step")
     left_out = known.get("run.left_out")
     if left_out is not None and left_out.value > _LEFT_OUT:
         missing = f"{left_out.value:.0%} of the rows with a loss were left out: no step, or the step of another row"
@@ -66,6 +60,23 @@ def questions(
     if count >= LEAST and not broken and not learned(limits, known):
         yield _ranking(limits, known)
     yield from _minor(log, limits, known)
+
+
+def _count(known: Mapping[str, Measurement]) -> int:
+    """Steps with a loss, or logged steps where there is none."""
+    points = known.get("run.points")
+    return int(points.value) if points else known["run.steps"].n
+
+
+def loss_ends_early(known: Mapping[str, Measurement]) -> str | None:
+    """Where the loss ends long before other series do, that in words; None where it does not."""
+    reach = known.get("run.objective.reach")
+    if reach is None or reach.value >= REACH:
+        return None
+    return (
+        f"the loss has no value after {reach.value:.0%} of the logged steps, where others go on: it became NaN and "
+        "was exported as empty cells, or was logged no longer"
+    )
 
 
 def learned(limits: Limits, known: Mapping[str, Measurement]) -> bool:

@@ -18,10 +18,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
-from energydiag.metrics import Better, direction, metric, smallest_change
+from energydiag.metrics import EITHER, NEGATIVES, Better, direction, metric, smallest_change
 from energydiag.results import Changes, CheckpointDiagnosis, Measurement
 from energydiag.results.changes import NO_DIRECTION, MetricChange, overall
 from energydiag.statistics.intervals import FloatArray
@@ -34,6 +35,18 @@ LEVEL = 0.05
 """Chance of calling a difference that is none, over all metrics together."""
 
 _NO_ERROR = "one number a side, without an interval; give runs with other seeds and --group-by seed"
+
+
+class Start(NamedTuple):
+    """How a loss began.
+
+    Attributes:
+        value: The first one.
+        within: Share by which it may differ from another run's first one where their settings are the same.
+    """
+
+    value: float
+    within: float
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,8 @@ class Number:
         error: Its standard error, where there are no draws to pair; None where it is not known.
         freedom: Degrees of freedom of the error, or of the draws: one less than the runs, or the episodes.
         bound_to: What has to be the same on both sides for the number to mean the same, by name, where it is known.
+        start: How the loss began, for one whose level is not known otherwise.
+        reason: Why the number has no direction although its metric has one, or how it was changed; empty elsewhere.
     """
 
     name: str
@@ -61,6 +76,8 @@ class Number:
     error: float | None = None
     freedom: float = math.inf
     bound_to: Mapping[str, str] = field(default_factory=dict)
+    start: Start | None = None
+    reason: str = ""
 
 
 def number_of(measurement: Measurement, freedom: float, known: Mapping[str, str] | None = None) -> Number:
@@ -168,18 +185,42 @@ def _change(one: Number, other: Number, sides: tuple[str, str]) -> MetricChange:
         one.better,
         "incomparable",
         at=one.at,
-        matters=one.matters,
+        matters=_matters(one, other),
+        reason=one.reason or other.reason,
     )
-    apart = [name for name, value in one.bound_to.items() if other.bound_to.get(name, value) != value]
-    if apart:
-        told = ", ".join(f"{name} is {one.bound_to[name]} here and {other.bound_to[name]} there" for name in apart)
-        return replace(row, better="none", matters=None, reason=told)
-    if one.better == "none":
-        return replace(row, reason=NO_DIRECTION)
+    apart = _apart(one, other)
+    if apart or "none" in (one.better, other.better):
+        return replace(row, better="none", matters=None, reason=apart or row.reason or NO_DIRECTION)
     interval, error, freedom = _spread(one, other, delta)
     if error is None or interval is None:
         return replace(row, reason=_NO_ERROR)
     return replace(row, ci95=interval, p=student_chance(delta, error, freedom))
+
+
+def _matters(one: Number, other: Number) -> float | None:
+    """The mean of what matters on both sides, so that either order of them says the same."""
+    return None if one.matters is None or other.matters is None else (one.matters + other.matters) / 2
+
+
+def _apart(one: Number, other: Number) -> str:
+    """What the two numbers are bound to and is not the same, in words; empty where nothing is."""
+    unlike = [name for name, value in one.bound_to.items() if not _alike(value, other.bound_to.get(name, value))]
+    if unlike:
+        return ", ".join(f"{name} is {one.bound_to[name]} here and {other.bound_to[name]} there" for name in unlike)
+    if one.start is None or other.start is None or {NEGATIVES} <= one.bound_to.keys() & other.bound_to.keys():
+        return ""
+    here, there = one.start.value, other.start.value
+    if abs(here - there) <= max(one.start.within, other.start.within) * max(abs(here), abs(there)):
+        return ""
+    return (
+        f"the losses begin at {here:.3g} here and {there:.3g} there: the objectives, the numbers of negatives or the "
+        "scales are not the same"
+    )
+
+
+def _alike(value: str, other: str) -> bool:
+    """Whether both can be the same; each may be one of several."""
+    return bool(set(value.split(EITHER)) & set(other.split(EITHER)))
 
 
 def _spread(one: Number, other: Number, delta: float) -> tuple[tuple[float, float] | None, float | None, float]:
@@ -216,7 +257,7 @@ def _judged(row: MetricChange, p: float | None) -> MetricChange:
     if row.better == "none" or row.matters is None:
         return row
     if p is None or row.ci95 is None:
-        same = row.delta == 0 and row.reason == ""
+        same = row.delta == 0 and row.reason != _NO_ERROR
         return replace(row, verdict="unchanged" if same else "inconclusive", p=None)
     sign = 1 if row.better == "higher" else -1
     if p < LEVEL and abs(row.delta) >= row.matters:
