@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from energydiag.results import Measurement as Measurement
     from energydiag.results import MetricChange as MetricChange
     from energydiag.results import Open as Open
+    from energydiag.results import Outcome as Outcome
     from energydiag.results import Ranking as Ranking
     from energydiag.results import Repair as Repair
     from energydiag.results import RunDiagnosis as RunDiagnosis
@@ -77,6 +78,7 @@ _HOME = {
     "CheckpointDiagnosis": "energydiag.results",
     "CheckpointFacts": "energydiag.results",
     "Comparison": "energydiag.results",
+    "Outcome": "energydiag.results",
     "Curve": "energydiag.results",
     "Descent": "energydiag.plan",
     "Diagnosis": "energydiag.results",
