@@ -238,6 +238,7 @@ def test_a_broken_log_is_named(tmp_path: Path, columns: dict[str, object], first
         {"train_nll": 23 - 36 * (1 - np.exp(-5 * T)) + NOISE},
         {"losses/qf_loss": FALLING, "losses/q_values": T},
         {"distance/mse": FALLING},
+        {"dsm_loss": 20 - 7 * (1 - np.exp(-4 * T)) + NOISE},  # a sum over 20 dimensions
         {"rewards/chosen": 2 * T, "rewards/rejected": -T, "rewards/accuracies": 0.5 + 0.5 * T},
     ],
 )

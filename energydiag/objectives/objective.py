@@ -115,6 +115,8 @@ class Objective:
         learned: Fraction of chance, or of the first loss, below which the loss alone shows that the model learned
             (heuristic); None where the loss never shows it.
         starts_at_chance: Whether an untrained model has about the loss of chance.
+        starts_within: Where it does, the factor that the first loss is within of it; a log that begins elsewhere has
+            another unit, such as a sum over dimensions. None: an untrained model may be far above.
         may_be_negative: Whether the loss can be below 0.
         loss_improves: Whether a lower loss is a better model, at the same setting.
         gap_improves: Whether a larger gap is a better model, at the same head and temperature.
@@ -134,6 +136,7 @@ class Objective:
     fits: Callable[[Clues], Fit]
     learned: float | None = 1 / 3
     starts_at_chance: bool = True
+    starts_within: float | None = None
     may_be_negative: bool = False
     loss_improves: bool = True
     gap_improves: bool = True

@@ -173,6 +173,9 @@ def _chance(found: Inferred, setting: Setting, clues: Clues, log: RunLog) -> Cha
         candidates = candidates_of(clues.first)
         if candidates > 2 and clues.starts_at(math.log(candidates), 0.01):
             return Chance(math.log(candidates), f"log {candidates}, where the loss begins", candidates - 1)
+    within, first = found.objective.starts_within, clues.first
+    if within is not None and first is not None:
+        known = tuple(one for one in known if one.value / within < first < one.value * within)
     fits = [one for one in known if clues.starts_at(one.value)]
     if not found.objective.starts_at_chance:  # only a constant end shows which of several values it is
         ends = [one for one in known if clues.constant_end and math.isclose(clues.last or 0.0, one.value, rel_tol=1e-3)]

@@ -85,7 +85,7 @@ def learned(limits: Limits, known: Mapping[str, Measurement]) -> bool:
     objective = limits.objective.objective
     if last is not None and objective.learned is not None:
         reference = limits.chance.value if limits.chance else first.value if first else None
-        share = objective.learned if limits.chance else min(objective.learned, _UNKNOWN_LEARNED)
+        share = objective.learned if objective.name else min(objective.learned, _UNKNOWN_LEARNED)
         if reference is not None and last.value <= share * reference:
             return True
     late = known.get("run.objective.late_fall")
