@@ -263,6 +263,11 @@ def test_what_a_log_does_not_answer_is_open(tmp_path: Path, columns: dict[str, o
     assert missing in found.open[0].missing
 
 
+def test_a_run_that_begins_at_another_chance_and_ends_at_its_own_is_at_chance(tmp_path: Path) -> None:
+    path = logged(tmp_path / "log.csv", loss=math.log(128) + math.log(255 / 128) * np.exp(-50 * T) + NOISE)
+    assert inspect_run(path, batch_size=128).findings[0].code == "ED701"
+
+
 def test_one_row_is_never_healthy_and_never_critical(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text("step,loss\n100,0.2\n")

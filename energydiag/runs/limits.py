@@ -19,6 +19,9 @@ from energydiag.runs.trends import tail
 _STARTS_WITHIN = 0.05
 """Share of the run's steps before its first point up to which a log begins at the beginning (heuristic)."""
 
+_ENDS_WITHIN = 0.02
+"""Share of the usual chance within which a log ends there, though it began at another one (heuristic)."""
+
 _LARGEST_EXPONENT = 5.0
 """A logged scale below this may be the logarithm of the scale: CLIP starts at log 14.3 = 2.66 and clamps at log 100."""
 
@@ -180,6 +183,8 @@ def _chance(found: Inferred, setting: Setting, clues: Clues, log: RunLog) -> Cha
     if not found.objective.starts_at_chance:  # only a constant end shows which of several values it is
         ends = [one for one in known if clues.constant_end and math.isclose(clues.last or 0.0, one.value, rel_tol=1e-3)]
         return next(iter(ends), known[0] if len(known) == 1 else None)
+    if known and clues.last is not None and abs(clues.last - known[0].value) <= _ENDS_WITHIN * known[0].value:
+        return known[0]  # whatever it began at, it ends at the usual one
     return next(iter((*fits, *known)), None)
 
 
