@@ -243,3 +243,15 @@ def test_select_and_ignore() -> None:
 
 def test_no_measurement_no_finding() -> None:
     assert found({}) == {}
+
+
+def test_a_field_that_points_to_the_expert_leaves_no_question_open_at_the_bottom_of_a_well() -> None:
+    well: Values = {
+        "gradient.actions.relative_median": (0.001, 0.002),
+        "gradient.actions.relative_away": (0.4, 0.5),
+        "gradient.actions.norm_median": 0.1,
+        "field.alignment.policy": (0.8, 0.9),
+        "data.policy_error": 0.1,
+    }
+    judged = judge(measurements(well), select=("ED303",))
+    assert (judged.verdict, judged.open) == ("healthy", ())

@@ -25,7 +25,7 @@ at. A well that is much narrower than actions vary, and flat all around, is take
 from collections.abc import Mapping
 
 from energydiag.results import Measurement
-from energydiag.rules.ends import high
+from energydiag.rules.ends import high, low
 from energydiag.rules.rule import Judgement, Rule, Threshold
 from energydiag.rules.wording import number
 
@@ -42,7 +42,7 @@ def _judge(given: Mapping[str, Measurement]) -> Judgement | None:
     if aligned is None or (error is not None and error.value == 0):
         if high(away) >= _RELATIVE.value:
             return None
-    elif aligned.ci95 is not None and aligned.ci95[0] > _ALIGNED.value:
+    elif not aligned.unsure and low(aligned) > _ALIGNED.value:
         return None
     norm = given["gradient.actions.norm_median"].value
     return Judgement(
